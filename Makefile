@@ -1,0 +1,51 @@
+# make run    the main job: a real Dakota study of the nanodiamond workflow, from nothing
+# make test   every test, the type checker, the linters and the import contracts
+# make bench  side-by-side measurements
+# make nightly  the long fault and load runs as well
+
+PYTHON ?= python3
+VENV   ?= .venv
+STUDY  ?= runs/nanodiamond
+BIN    := $(VENV)/bin
+
+.PHONY: run test bench nightly lint clean
+
+run: $(VENV)/.run
+	@test -e $(STUDY)/study.in || $(BIN)/panorama init sns_nanodiamond $(STUDY)
+	@$(BIN)/panorama check $(STUDY)/study.in
+	@$(BIN)/panorama study $(STUDY)
+
+test: $(VENV)/.test lint
+	$(BIN)/python -m pytest -m "not long"
+
+nightly: $(VENV)/.test lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test
+	$(BIN)/python bench/evaluations.py
+	$(BIN)/python bench/probe.py
+
+clean:
+	rm -rf $(VENV) runs
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.12 run"; exit 3; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "make: $(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"; exit 3; }
+
+$(VENV)/.run: $(VENV)/bin/python pyproject.toml
+	@echo "installing panorama-driver, Dakota and OpenMM into $(VENV) (a minute or two)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml
+	@echo "installing panorama-driver and what its tests need into $(VENV) (a minute or two)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.run

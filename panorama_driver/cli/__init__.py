@@ -1,0 +1,76 @@
+"""The `panorama` command: one file a verb, each a thin call into a room, loaded only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from .. import __version__
+from ..errors import PanoramaError
+
+_VERBS = {
+    "init": "Make a study directory from a workflow.",
+    "check": "Look for mistakes in study.in and study.yml before Dakota runs.",
+    "study": "Run a study with Dakota, with progress and a report.",
+    "run": "Run one evaluation, without Dakota.",
+    "render": "Write the bundle of one parameter set.",
+    "status": "How a study stands.",
+    "show": "What one evaluation cost, job by job.",
+    "report": "Table and picture of a study.",
+    "stop": "End a study's server and what it runs.",
+    "doctor": "What this machine has, and what it lacks for which purpose.",
+}
+_INTERRUPTED = 4
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module when the verb is used, so that `--help` imports nothing but click."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = importlib.import_module(f".{cmd_name}", __name__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
+
+
+@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="panorama")
+def _panorama() -> None:
+    """Dakota studies over whole Pegasus workflows, measured.
+
+    \b
+    A first study, from nothing:
+      panorama init sns_nanodiamond mystudy
+      cd mystudy
+      panorama study          (or: dakota -i study.in)
+    """
+
+
+def main() -> None:
+    """Entry point: runs a verb.
+
+    Exit codes: 0 well, 1 evaluations failed, 2 usage, 3 something is missing, 4 interrupted.
+    """
+    try:
+        code = _panorama(standalone_mode=False)
+    except PanoramaError as problem:
+        click.echo(f"panorama: {problem}", err=True)
+        code = problem.exit_code
+    except click.ClickException as problem:
+        problem.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("panorama: interrupted", err=True)
+        code = _INTERRUPTED
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,62 @@
+"""What several verbs share: finding the study, reading `--set`, writing JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config import Scalar
+from ..errors import ParameterError
+from ..study.client import find_study
+
+study_option = click.option(
+    "--study",
+    "study",
+    metavar="DIR",
+    default=".",
+    type=click.Path(path_type=Path),
+    help="Study directory; default: this.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
+
+
+def study_home(directory: Path) -> Path:
+    """Directory that holds study.yml: the one given, or one above it.
+
+    Raises
+    ------
+    StudyError
+        There is none.
+    """
+    return Path(find_study(str(directory))).parent
+
+
+def assignments(pairs: Iterable[str]) -> dict[str, Scalar]:
+    """`name=value` texts as values; numbers and true or false are read as in YAML.
+
+    Raises
+    ------
+    ParameterError
+        A text has no `=`, or its value is a list or a mapping.
+    """
+    import yaml
+
+    values: dict[str, Scalar] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        value = yaml.safe_load(text) if equals else None
+        if not isinstance(value, float | int | str | bool):
+            raise ParameterError(f"{pair!r}: write NAME=VALUE, such as q_h=0.42")
+        values[name.strip()] = value
+    return values
+
+
+def write_json(value: Any) -> None:
+    """Write JSON on standard output."""
+    json.dump(value, sys.stdout, indent=1, sort_keys=False)
+    sys.stdout.write("\n")

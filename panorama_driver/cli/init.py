@@ -1,0 +1,35 @@
+"""`panorama init`: a study directory that runs as it is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from ..errors import StudyError
+from ..render import find_workflow
+
+_FILES = ("study.in", "study.yml", "README.md")
+
+
+@click.command("init")
+@click.argument("workflow")
+@click.argument("directory", type=click.Path(path_type=Path))
+def command(workflow: str, directory: Path) -> None:
+    """Make DIRECTORY with the study.in and study.yml of WORKFLOW.
+
+    \b
+    Example:
+      panorama init sns_nanodiamond mystudy
+    """
+    folder = find_workflow(workflow, Path())
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in _FILES:
+        if (directory / name).exists():
+            raise StudyError(f"{directory / name}: is there already; choose another directory, or remove it")
+    for name in _FILES:
+        if (folder.path / name).is_file():
+            shutil.copyfile(folder.path / name, directory / name)
+    click.echo(f"{directory}: a study of {folder.spec.title}")
+    click.echo(f"next:  cd {directory}  and  panorama study  (or: dakota -i study.in)")

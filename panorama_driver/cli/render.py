@@ -1,0 +1,39 @@
+"""`panorama render`: the bundle of one parameter set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ._common import assignments, json_option, write_json
+
+
+@click.command("render")
+@click.argument("workflow")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter or an option; may be repeated.")
+@click.option("--site", default="local", show_default=True, help="Name of a site, or path of a site file.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory to write.")
+@json_option
+def command(workflow: str, pairs: tuple[str, ...], site: str, output: Path, as_json: bool) -> None:
+    """Write the bundle of WORKFLOW that the Pegasus planner takes as it is.
+
+    \b
+    Example:
+      panorama render sns_nanodiamond --set q_h=0.42 --site local -o bundle
+      cd bundle && ./plan.sh
+    """
+    import msgspec
+
+    from ..render import find_site, find_workflow, render
+
+    folder = find_workflow(workflow, Path())
+    parameters, options = folder.split(assignments(pairs))
+    bundle = render(folder, find_site(site, Path()), parameters, options, output)
+    if as_json:
+        write_json(msgspec.to_builtins(bundle))
+        return
+    click.echo(f"{output}: {bundle.workflow} for site {bundle.site}")
+    for name, program in bundle.programs.items():
+        click.echo(f"  {name}: {program}")
+    click.echo(f"next:  {output}/plan.sh  plans it with Pegasus")

@@ -1,0 +1,57 @@
+"""`panorama report`: table and picture of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ._common import json_option, study_home, write_json
+
+
+@click.command("report")
+@click.argument("directory", default=".", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Picture to write; default: DIRECTORY/report.png."
+)
+@json_option
+def command(directory: Path, output: Path | None, as_json: bool) -> int:
+    """Print the evaluations of the study in DIRECTORY and draw them.
+
+    Exit code 1 if an evaluation has failed.
+    """
+    import msgspec
+
+    from ..report import read_report
+
+    home = study_home(directory)
+    report = read_report(home)
+    if as_json:
+        write_json(msgspec.to_builtins(report))
+    else:
+        show(home, output)
+    return 1 if report.failed else 0
+
+
+def show(home: Path, output: Path | None = None) -> None:
+    """Print a study's table and draw its picture."""
+    from ..errors import EnvironmentMissingError
+    from ..report import draw, read_report, summary, table
+
+    report = read_report(home)
+    head, rows = table(report)
+    _print_table(head, rows)
+    for line in summary(report):
+        click.echo(line)
+    picture = output or home / "report.png"
+    try:
+        draw(report, picture)
+        click.echo(f"picture: {picture}")
+    except EnvironmentMissingError as problem:
+        click.echo(f"no picture: {problem}")
+
+
+def _print_table(head: list[str], rows: list[list[str]]) -> None:
+    widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
+    for line in [head, *rows]:
+        click.echo("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))

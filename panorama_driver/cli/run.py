@@ -1,0 +1,49 @@
+"""`panorama run`: one evaluation without Dakota, in a study directory of its own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from ..errors import EvaluationError
+from ..study import client
+from ._common import assignments, json_option, write_json
+
+
+@click.command("run")
+@click.argument("workflow")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter or an option; may be repeated.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Study directory to use or make; default: runs/WORKFLOW."
+)
+@json_option
+def command(workflow: str, pairs: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+    """Run WORKFLOW once and print its responses and what it cost.
+
+    The same values again give the same evaluation: it is not run twice.
+
+    \b
+    Examples:
+      panorama run sns_nanodiamond --set q_h=0.42
+      panorama run ./myworkflow --set n=3 -o trial --json
+    """
+    from ..render import find_workflow
+
+    folder = find_workflow(workflow, Path())
+    home = (output or Path("runs") / folder.spec.name).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "study.yml").exists():
+        shutil.copyfile(folder.path / "study.yml", home / "study.yml")
+    request = {"eval_id": "1", "variables": assignments(pairs), "metadata": ["makespan"]}
+    [reply] = client.evaluate(str(home / "study.yml"), [request], lambda words: click.echo(words, err=True))
+    if as_json:
+        write_json(reply)
+    if reply["state"] != "ok":
+        raise EvaluationError(reply["message"])
+    if not as_json:
+        for name, value in reply["responses"].items():
+            click.echo(f"{name} = {value:.6g}")
+        click.echo(f"next:  panorama show {reply['wf_uuid']} --study {home}", file=sys.stderr)

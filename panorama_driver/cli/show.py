@@ -1,0 +1,118 @@
+"""`panorama show`: what one evaluation cost, job by job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..config import spell
+from ..errors import StudyError
+from ._common import json_option, study_home, study_option, write_json
+
+if TYPE_CHECKING:
+    from ..metrics import JobMetrics, WorkflowMetrics
+    from ..study.journal import Evaluation
+
+_MIB = 2**20
+
+
+@click.command("show")
+@click.argument("which", metavar="EVAL|WF")
+@study_option
+@json_option
+def command(which: str, study: Path, as_json: bool) -> int:
+    """Show the metrics of evaluation EVAL (Dakota's number), or of the workflow run WF (its uuid or its beginning).
+
+    Exit code 1 if it has failed.
+
+    \b
+    Examples:
+      panorama show 3
+      panorama show 3 --json | jq '.metrics.jobs[] | {job_id, cpu_time}'
+    """
+    import msgspec
+
+    from ..metrics import correlate
+    from ..store import open_store
+    from ..study.client import FOLDER
+    from ..study.journal import read
+
+    home = study_home(study)
+    evaluation = find(list(read(home / FOLDER).values()), which, home)
+    if evaluation.wf_uuid is None:
+        raise StudyError(f"evaluation {which}: no workflow was started: {evaluation.state} {evaluation.message}")
+    with open_store(home / FOLDER / "store.db", readonly=True) as store:
+        metrics = correlate(store.events(evaluation.wf_uuid))
+    if as_json:
+        write_json({"evaluation": msgspec.to_builtins(evaluation), "metrics": msgspec.to_builtins(metrics)})
+    else:
+        for line in [*_head(evaluation, metrics), "", *_jobs(metrics)]:
+            click.echo(line)
+    return 0 if evaluation.state == "succeeded" or not evaluation.over else 1
+
+
+def find(evaluations: list[Evaluation], which: str, home: Path) -> Evaluation:
+    """The evaluation with that number, or with a key or a workflow uuid that begins so; the latest of several.
+
+    Raises
+    ------
+    StudyError
+        There is none.
+    """
+    for evaluation in reversed(evaluations):
+        if which == evaluation.eval_id:
+            return evaluation
+    for evaluation in reversed(evaluations):
+        if evaluation.key.startswith(which) or (evaluation.wf_uuid or "").startswith(which):
+            return evaluation
+    known = ", ".join(evaluation.eval_id for evaluation in evaluations[-12:]) or "none yet"
+    raise StudyError(f"{home}: no evaluation {which!r}; there are {known}")
+
+
+def _head(evaluation: Evaluation, metrics: WorkflowMetrics) -> list[str]:
+    values = spell(evaluation.variables)
+    answers = spell(evaluation.responses) or "none"
+    return [
+        f"evaluation {evaluation.eval_id}: {evaluation.state} {evaluation.message}".rstrip(),
+        f"  parameters       {values}",
+        f"  responses        {answers}",
+        f"  workflow         {metrics.wf_uuid} in {evaluation.directory}",
+        f"  makespan         {_seconds(metrics.makespan)}   critical path {_seconds(metrics.critical_path)}",
+        f"  CPU              {_seconds(metrics.cpu_time)}   utilisation {_share(metrics.cpu_utilization)}",
+        f"  read, written    {_mib(metrics.bytes_read)}, {_mib(metrics.bytes_written)} of storage; "
+        f"staged {_mib(metrics.bytes_transferred)}",
+        f"  peak memory      {_mib(metrics.peak_memory)}",
+    ]
+
+
+def _jobs(metrics: WorkflowMetrics) -> list[str]:
+    times = f"{'queue':>9} {'wall':>9} {'CPU':>9} {'util':>6}"
+    head = f"{'job':<34} {'state':<10} {'tries':>5} {times} {'memory':>12} {'read':>12} {'written':>12}"
+    return [head, *(_job(job) for job in sorted(metrics.jobs, key=_order))]
+
+
+def _order(job: JobMetrics) -> tuple[float, str]:
+    starts = [attempt.start for attempt in job.attempts if attempt.start is not None]
+    return (min(starts, default=float("inf")), job.job_id)
+
+
+def _job(job: JobMetrics) -> str:
+    return (
+        f"{job.job_id:<34} {job.state:<10} {len(job.attempts):>5} {_seconds(job.queue_time):>9} "
+        f"{_seconds(job.wall_time):>9} {_seconds(job.cpu_time):>9} {_share(job.cpu_utilization):>6} "
+        f"{_mib(job.peak_memory):>12} {_mib(job.bytes_read):>12} {_mib(job.bytes_written):>12}"
+    )
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f} s"
+
+
+def _share(value: float | None) -> str:
+    return "?" if value is None else f"{100 * value:.0f} %"
+
+
+def _mib(value: int | None) -> str:
+    return "unknown" if value is None else f"{value / _MIB:.2f} MiB"

@@ -1,0 +1,140 @@
+"""`panorama study`: runs Dakota on a study, shows how it goes, and ends with the report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..config import spell
+from ..errors import EnvironmentMissingError, StudyError
+from ..study.progress import Follower, Progress
+from .report import show
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_LOG = "dakota.log"
+_PAUSE = 0.25
+
+
+@click.command("study")
+@click.argument("directory", default=".", type=click.Path(path_type=Path))
+@click.option("--restart", is_flag=True, help="Go on from dakota.rst: Dakota replays what it has recorded.")
+@click.option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
+def command(directory: Path, restart: bool, plain: bool) -> int:
+    """Run `dakota -i study.in` in DIRECTORY, with progress and a report at the end.
+
+    Dakota's own words go to dakota.log.
+
+    \b
+    Example:
+      panorama study mystudy
+    """
+    home = directory.resolve()
+    if not (home / "study.in").is_file():
+        raise StudyError(f"{home / 'study.in'}: no such file; panorama init NAME DIR makes a study")
+    argv = [find_dakota(), "-i", "study.in"] + (["-read_restart", "dakota.rst"] if restart else [])
+    click.echo(f"{home}: dakota {' '.join(argv[1:])}   (its output: {_LOG})")
+    with (home / _LOG).open("ab") as log:
+        dakota = subprocess.Popen(argv, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment())
+    try:
+        (_plain if plain or not sys.stdout.isatty() else _live)(home, dakota)
+        code = dakota.wait()
+    except KeyboardInterrupt:
+        dakota.wait()
+        raise
+    if code:
+        click.echo(f"dakota ended with exit code {code}; its last words in {home / _LOG}:", err=True)
+        click.echo("".join((home / _LOG).read_text(errors="replace").splitlines(keepends=True)[-15:]), err=True)
+    click.echo("")
+    show(home)
+    click.echo(f"next:  panorama show 1 --study {directory}    what evaluation 1 cost, job by job")
+    click.echo(f"       panorama status {directory}")
+    click.echo(f"       edit {directory}/study.in and run it again: what has been evaluated is not run twice")
+    return 1 if code else 0
+
+
+def find_dakota() -> str:
+    """Path of Dakota: beside this Python, or on PATH.
+
+    Raises
+    ------
+    EnvironmentMissingError
+        There is none.
+    """
+    found = shutil.which("dakota", path=_environment()["PATH"])
+    if found is None:
+        raise EnvironmentMissingError("no dakota on PATH; install it with: pip install 'panorama-driver[dakota]'")
+    return found
+
+
+def _environment() -> dict[str, str]:
+    """This process' environment, with the programs beside its Python found first."""
+    beside = str(Path(sys.executable).parent)
+    return os.environ | {"PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+
+def _plain(home: Path, dakota: subprocess.Popen[bytes]) -> None:
+    follower = Follower(home)
+    said: dict[str, str] = {}
+    while True:
+        over = dakota.poll() is not None
+        for progress in follower.changes():
+            words = _words(progress)
+            if words and said.get(progress.evaluation.key) != words:
+                said[progress.evaluation.key] = words
+                click.echo(f"evaluation {progress.evaluation.eval_id}: {words}")
+        if over:
+            return follower.close()
+        time.sleep(_PAUSE)
+
+
+def _words(progress: Progress) -> str:
+    evaluation = progress.evaluation
+    if evaluation.responses:
+        taken = f", {evaluation.ended - evaluation.started:.1f} s" if evaluation.ended and evaluation.started else ""
+        return f"finished, {spell(evaluation.responses)}{taken}"
+    if evaluation.over:
+        return f"{evaluation.state} {evaluation.message}" if evaluation.state != "succeeded" else ""
+    if progress.running:
+        return f"running {', '.join(progress.running)} ({progress.done} of {progress.jobs} jobs done)"
+    if progress.jobs:
+        return ""
+    return f"submitted, {spell(evaluation.variables)}"
+
+
+def _live(home: Path, dakota: subprocess.Popen[bytes]) -> None:
+    from rich.live import Live
+
+    follower = Follower(home)
+    latest: dict[str, Progress] = {}
+    with Live(refresh_per_second=4) as live:
+        while True:
+            over = dakota.poll() is not None
+            latest |= {progress.evaluation.key: progress for progress in follower.changes()}
+            live.update(_table(list(latest.values())[-20:]))
+            if over:
+                return follower.close()
+            time.sleep(_PAUSE)
+
+
+def _table(rows: list[Progress]) -> Table:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold")
+    for name in ("evaluation", "parameters", "jobs", "", "what"):
+        table.add_column(name)
+    for row in rows:
+        values = spell(row.evaluation.variables)
+        bar = ProgressBar(total=max(row.jobs, 1), completed=row.done, width=20)
+        table.add_row(row.evaluation.eval_id, values, f"{row.done}/{row.jobs}", bar, Text(_words(row)))
+    return table

@@ -1,0 +1,180 @@
+"""study.yml as typed records, and where workflow folders and sites are found.
+
+A study file says what a study asks: which workflow at which site, how it is watched, and what goes back to Dakota.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from .errors import PanoramaError, StudyError
+
+Scalar = float | int | str | bool
+_Record = TypeVar("_Record", bound=msgspec.Struct)
+_UNITS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-z]*)\s*")
+
+
+class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the jobs are watched.
+
+    Attributes
+    ----------
+    interval : str or float
+        Time between samples of the probe, such as `1 s`.
+    """
+
+    interval: str | float = "1 s"
+
+
+class OnFailure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens to an evaluation that failed.
+
+    Attributes
+    ----------
+    retry : int
+        How many more times the workflow is run, each time only what had not finished.
+    then : str or float
+        What Dakota gets in the end: `fail`, `nan`, or a number for every response.
+    """
+
+    retry: int = 0
+    then: Literal["fail", "nan"] | float = "fail"
+
+
+class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A study.yml, checked.
+
+    Attributes
+    ----------
+    workflow : str
+        Name of a workflow that comes with the package, or a path.
+    responses : dict
+        Name of a response to an expression over metrics, or a place in an output file.
+    site : str
+        Name of a site that comes with the package, or a path.
+    engine : str
+        `local`, the embedded engine.
+    parameters : dict
+        Values for parameters of the workflow that Dakota does not vary.
+    options : dict
+        Values for options of the workflow.
+    slots : int or str
+        Cores that all evaluations of the study share; `auto` is what the machine lets this process use.
+    monitoring : Monitoring
+        How the jobs are watched.
+    on_failure : OnFailure
+        What happens to an evaluation that failed.
+    timeout : str or float
+        Longest time of one evaluation, such as `30 min`; waiting for slots counts.
+    """
+
+    workflow: str
+    responses: dict[str, Any] = {}
+    site: str = "local"
+    engine: Literal["local"] = "local"
+    parameters: dict[str, Scalar] = {}
+    options: dict[str, Scalar] = {}
+    slots: int | Literal["auto"] = "auto"
+    monitoring: Monitoring = Monitoring()
+    on_failure: OnFailure = OnFailure()
+    timeout: str | float = "1 h"
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Longest time of one evaluation [s]."""
+        return duration(self.timeout)
+
+    @property
+    def interval_seconds(self) -> float:
+        """Time between two samples of the probe [s]."""
+        return duration(self.monitoring.interval)
+
+
+def load_study(path: Path) -> Study:
+    """Read and check a study file.
+
+    Raises
+    ------
+    StudyError
+        The file is missing, is no YAML, or a key is unknown or of the wrong type.
+    """
+    study = convert(read_yaml(path, StudyError), Study, path, StudyError)
+    for key, value in (("timeout", study.timeout), ("monitoring.interval", study.monitoring.interval)):
+        try:
+            duration(value)
+        except ValueError as problem:
+            raise StudyError(f"{path}: {key}: {problem}") from None
+    if isinstance(study.slots, int) and study.slots < 1:
+        raise StudyError(f"{path}: slots: {study.slots} is not a number of cores; give 1 or more, or auto")
+    return study
+
+
+def duration(value: str | float) -> float:
+    """Seconds of a duration such as `30 min`, `1.5 h`, `500 ms` or a plain number [s].
+
+    Raises
+    ------
+    ValueError
+        It is no duration, or not above zero.
+    """
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value)
+        if match is None or (match[2] and match[2] not in _UNITS):
+            raise ValueError(
+                f"{value!r} is no duration; write a number and one of {', '.join(_UNITS)}, such as '30 min'"
+            )
+        value = float(match[1]) * _UNITS[match[2] or "s"]
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{value!r} is no duration above zero")
+    return float(value)
+
+
+def read_yaml(path: Path, error: type[PanoramaError]) -> Any:
+    """Read a YAML (or JSON) file safely; `error` carries file and line of what is wrong."""
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), loader)
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise error(f"{path}: cannot be read: {problem}") from None
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise error(f"{where}: not YAML: {getattr(problem, 'problem', problem)}") from None
+
+
+def convert(raw: Any, kind: type[_Record], path: Path, error: type[PanoramaError]) -> _Record:
+    """Check what was read from `path` against a record; `error` names the file, the key and what was expected."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as problem:
+        names = ", ".join(kind.__struct_fields__)
+        hint = (
+            f"; the keys are {names}" if "unknown field" in str(problem) or "missing required" in str(problem) else ""
+        )
+        raise error(f"{path}: {str(problem).replace('`', chr(39))}{hint}") from None
+
+
+def spell(values: Mapping[str, Scalar]) -> str:
+    """Names and values as people read them: `q_h = 0.42, n = 3`."""
+    return ", ".join(f"{name} = {_number(value)}" for name, value in values.items())
+
+
+def _number(value: Scalar) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def shared_folder(name: str) -> Path:
+    """Folder of what comes with the package: `workflows` or `sites`, installed or in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "share" / name
+    return installed if installed.is_dir() else package.parent / name

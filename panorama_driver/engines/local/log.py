@@ -1,0 +1,176 @@
+"""The engine's own record: raw events in Pegasus' words, a JSON object a line; and what a rerun needs of them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import socket
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from .plan import TYPE_NAMES, Job, Plan
+
+Raw = dict[str, Any]
+
+
+class EventLog:
+    """Appends to `run/events.jsonl`.
+
+    Parameters
+    ----------
+    run : Path
+        The run directory.
+    plan : Plan
+        What is run.
+    wf_uuid : str
+        Identity of this run of the workflow.
+    """
+
+    def __init__(self, run: Path, plan: Plan, wf_uuid: str) -> None:
+        self._path = run / "events.jsonl"
+        self.history = list(_records(self._path))
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if not _ends_with_newline(self._path):
+            os.write(self._file, b"\n")
+        self._plan = plan
+        self._common = {"xwf_id": wf_uuid, "root_xwf_id": wf_uuid, "wf_label": plan.label}
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Record one event; its time is now unless `ts` is given."""
+        raw = {"event": event, "ts": time.time(), **self._common, **fields}
+        os.write(self._file, json.dumps(raw, separators=(",", ":")).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def plan(self, submit_dir: Path) -> None:
+        """Record the static part of a workflow."""
+        plan = self._plan
+        self.write(
+            "stampede.wf.plan",
+            dax_label=plan.label,
+            dax_index="0",
+            dax_version="5.0",
+            dax_file=str(submit_dir.parent / "workflow.yml"),
+            dag_file_name=f"{plan.label}-0.dag",
+            submit_hostname=socket.gethostname(),
+            submit_dir=str(submit_dir),
+            user=_user(),
+            planner_version=f"panorama-driver {__version__}",
+        )
+        self.write("stampede.static.start")
+        for task, transformation, argv in plan.tasks:
+            self.write(
+                "stampede.task.info",
+                task_id=task,
+                transformation=transformation,
+                argv=argv,
+                type="1",
+                type_desc="compute",
+            )
+        for parent, child in plan.task_edges:
+            self.write("stampede.task.edge", parent_task_id=parent, child_task_id=child)
+        for job in plan.jobs.values():
+            self._job(job)
+        for job in plan.jobs.values():
+            for parent in job.parents:
+                self.write("stampede.job.edge", parent_job_id=parent, child_job_id=job.job_id)
+        self.write("stampede.static.end")
+
+    def _job(self, job: Job) -> None:
+        self.write(
+            "stampede.job.info",
+            job_id=job.job_id,
+            type=str(job.type),
+            type_desc=TYPE_NAMES[job.type],
+            clustered="0",
+            max_retries=str(job.retries),
+            task_count="1" if job.task_id else "0",
+            executable=job.argv[0] if job.argv else job.transformation,
+            argv=" ".join(job.argv[1:]),
+            submit_file="",
+        )
+        if job.task_id:
+            self.write("stampede.wf.map.task_job", job_id=job.job_id, task_id=job.task_id)
+
+
+class History:
+    """What an earlier run of the same workflow left: read from its events.
+
+    Attributes
+    ----------
+    planned : bool
+        The static part is recorded.
+    restarts : int
+        How many times it was started.
+    attempts : int
+        The largest `job_inst_id` given.
+    tries : dict
+        Attempts by job.
+    open : list of dict
+        Last records of attempts that were started and never ended.
+    """
+
+    def __init__(self, records: list[Raw]) -> None:
+        self.planned = any(raw["event"] == "stampede.static.end" for raw in records)
+        self.restarts = sum(raw["event"] == "stampede.xwf.start" for raw in records)
+        self.attempts = max((int(raw.get("job_inst_id", 0)) for raw in records), default=0)
+        self.tries: dict[str, int] = {}
+        running: dict[int, Raw] = {}
+        for raw in records:
+            attempt = raw.get("job_inst_id", 0)
+            if raw["event"] == "stampede.job_inst.submit.start":
+                self.tries[raw["job_id"]] = self.tries.get(raw["job_id"], 0) + 1
+                running[attempt] = raw
+            elif raw["event"] == "stampede.job_inst.main.start":
+                running[attempt] = raw
+            elif raw["event"] in ("stampede.job_inst.main.end", "stampede.job_inst.abort.info"):
+                running.pop(attempt, None)
+        self.open = list(running.values())
+
+
+@lru_cache(maxsize=1)
+def host() -> Raw:
+    """This machine, as `stampede.job_inst.host.info` tells it; memory in kB."""
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    system = platform.uname()
+    return {
+        "hostname": socket.gethostname(),
+        "ip": "127.0.0.1",
+        "total_memory": pages // 1024,
+        "uname": f"{system.system.lower()}-{system.release}-{system.machine}",
+    }
+
+
+def _records(path: Path) -> Iterator[Raw]:
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue  # the line that a killed engine was writing: its event never counted
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

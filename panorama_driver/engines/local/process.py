@@ -1,0 +1,102 @@
+"""One job's process under the probe: started, awaited without a thread, and ended with all its descendants."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...probe import PROBE
+
+KILL_AFTER = 5.0
+_MARGIN = 5.0
+
+
+class Process:
+    """A command line under the probe, in a session of its own.
+
+    The probe ends its whole tree when asked to, and when this process dies, even by kill -9.
+
+    Parameters
+    ----------
+    argv : list of str
+        What to run.
+    cwd : Path
+        Working directory.
+    environment : mapping
+        The whole environment.
+    streams : tuple
+        File descriptors of stdin, stdout and stderr.
+    trace : Path
+        Where the probe writes its samples.
+    interval : float
+        Time between two samples [s].
+    """
+
+    def __init__(
+        self,
+        argv: list[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+        streams: tuple[int, int, int],
+        trace: Path,
+        interval: float,
+    ) -> None:
+        options = ["--interval", f"{interval:g}", "--trace", str(trace), "--kill-after", f"{KILL_AFTER:g}"]
+        stdin, stdout, stderr = streams
+        self._popen = subprocess.Popen(
+            [sys.executable, "-IS", str(PROBE), *options, "--die-with-parent", "--end-leftovers", "--", *argv],
+            cwd=cwd,
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        self.pid = self._popen.pid
+
+    async def wait(self) -> tuple[int, float]:
+        """Wait for the end: raw wait status, and CPU time of all that was waited for [s].
+
+        Cancelled, it ends the job's whole tree before it raises.
+        """
+        try:
+            return await self._ended()
+        except asyncio.CancelledError:
+            await self.end()
+            raise
+
+    async def end(self) -> tuple[int, float]:
+        """Ask the tree to end, make it end, and wait for that."""
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(KILL_AFTER + _MARGIN):
+                return await self._ended()
+        except TimeoutError:
+            self._signal(signal.SIGKILL)
+            return await self._ended()
+
+    def _signal(self, number: int) -> None:
+        if self._popen.returncode is None:
+            os.kill(self.pid, number)
+
+    async def _ended(self) -> tuple[int, float]:
+        await _readable(os.pidfd_open(self.pid))
+        _, status, usage = os.wait4(self.pid, 0)
+        self._popen.returncode = os.waitstatus_to_exitcode(status)
+        return status, usage.ru_utime + usage.ru_stime
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,462 @@
+"""One run of a bundle: jobs in the order of their dependencies, each in a slot and under the probe, told by events.
+
+A run directory that an earlier run left is taken up again: what its rescue file names is not repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ...errors import EnvironmentMissingError
+from .log import EventLog, History, host
+from .plan import COMPUTE, Job, Plan, plan_bundle
+from .process import KILL_AFTER, Process
+from .slots import Slots
+from .staging import run_auxiliary, summary
+
+_TAIL = 4096
+_FAILED = 256
+_NEVER_STARTED = -127
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a run ended.
+
+    Attributes
+    ----------
+    succeeded : bool
+        Every job has finished well.
+    reason : str
+        Why not: the first job that failed, and its last words; empty if it succeeded.
+    """
+
+    succeeded: bool
+    reason: str = ""
+
+
+class _JobFailedError(Exception):
+    """A job has failed for good."""
+
+
+async def run_bundle(
+    directory: Path,
+    site: str,
+    wf_uuid: str,
+    slots: Slots,
+    interval: float = 1.0,
+    rank: int = 0,
+) -> Outcome:
+    """Run the bundle in `directory`, or finish what an earlier run of it left.
+
+    Parameters
+    ----------
+    directory : Path
+        A bundle; the run leaves its records in `run/` and the results in `output/`.
+    site : str
+        The site of the bundle's catalog that runs the jobs.
+    wf_uuid : str
+        Identity of this run of the workflow; the same when a run is taken up again.
+    slots : Slots
+        Cores and memory that are shared with other runs.
+    interval : float
+        Time between two samples of the probe [s].
+    rank : int
+        Runs of a smaller rank get slots first.
+
+    Raises
+    ------
+    WorkflowError
+        The bundle is not complete, or a job needs more than the slots have.
+    """
+    plan = plan_bundle(directory, site)
+    for job in plan.jobs.values():
+        slots.check(job.job_id, job.cores, job.memory)
+    folder = directory / "run"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = EventLog(folder, plan, wf_uuid)
+    try:
+        return await _Run(plan, folder, wf_uuid, slots, log, interval, rank).run()
+    finally:
+        log.close()
+
+
+class _Run:
+    def __init__(
+        self, plan: Plan, folder: Path, wf_uuid: str, slots: Slots, log: EventLog, interval: float, rank: int
+    ) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._wf_uuid = wf_uuid
+        self._slots = slots
+        self._log = log
+        self._interval = interval
+        self._rank = rank
+        self._rescue = folder / f"{plan.label}-0.dag.rescue"
+        self._history = History(log.history)
+        self._attempts = self._history.attempts
+        self._failures: list[str] = []
+
+    async def run(self) -> Outcome:
+        await self._end_strays()
+        done = self._rescued()
+        if not self._history.planned:
+            self._log.plan(self._folder)
+        self._log.write("stampede.xwf.start", restart_count=self._history.restarts)
+        status, reason = -1, "the run was cancelled"
+        try:
+            await self._walk(done)
+            status, reason = (0, "") if not self._failures else (-1, self._failures[0])
+        finally:
+            end = {"status": status, "restart_count": self._history.restarts, "reason": reason or None}
+            self._log.write("stampede.xwf.end", **end)
+        return Outcome(succeeded=status == 0, reason=reason)
+
+    async def _walk(self, done: set[str]) -> None:
+        """Run every job whose parents have finished, until none is left that can run."""
+        waiting = {name: set(job.parents) - done for name, job in self._plan.jobs.items() if name not in done}
+        running: dict[asyncio.Task[None], str] = {}
+        try:
+            while waiting or running:
+                for name in [name for name, parents in waiting.items() if not parents]:
+                    del waiting[name]
+                    running[asyncio.create_task(self._finish(self._plan.jobs[name]))] = name
+                if not running:
+                    return  # what still waits depends on a job that failed
+                ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    name = running.pop(task)
+                    if self._well(task):
+                        for parents in waiting.values():
+                            parents.discard(name)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _well(self, task: asyncio.Task[None]) -> bool:
+        problem = task.exception()
+        if isinstance(problem, _JobFailedError):
+            self._failures.append(str(problem))
+            return False
+        if problem is not None:
+            raise problem
+        return True
+
+    async def _finish(self, job: Job) -> None:
+        """Try a job until it ends well or has no retries left."""
+        reason = ""
+        for _ in range(job.retries + 1):
+            async with self._submitted(job) as attempt:
+                reason = await self._in_turn(job, attempt)
+            if not reason:
+                self._remember(job)
+                return
+        raise _JobFailedError(f"job {job.job_id} {reason}")
+
+    async def _in_turn(self, job: Job, attempt: _Attempt) -> str:
+        """Compute jobs wait for a slot; staging, which takes milliseconds of CPU time, must not wait behind them."""
+        if job.type != COMPUTE:
+            return await attempt.auxiliary()
+        async with self._slots.hold(job.cores, job.memory, self._rank):
+            return await attempt.compute()
+
+    def _submitted(self, job: Job) -> _Attempt:
+        self._attempts += 1
+        number = self._history.tries.get(job.job_id, 0)
+        self._history.tries[job.job_id] = number + 1
+        return _Attempt(job, self._attempts, number, self._plan, self._folder, self._wf_uuid, self._log, self._interval)
+
+    def _remember(self, job: Job) -> None:
+        with self._rescue.open("a", encoding="utf-8") as file:
+            file.write(f"DONE {job.job_id}\n")
+            file.flush()
+            os.fdatasync(file.fileno())
+
+    def _rescued(self) -> set[str]:
+        lines = self._rescue.read_text(encoding="utf-8").splitlines() if self._rescue.exists() else []
+        done = {line.split(" ", 1)[1] for line in lines if line.startswith("DONE ")}
+        return done & self._plan.jobs.keys()
+
+    async def _end_strays(self) -> None:
+        """See to it that attempts of an engine that was killed have ended before they are tried again."""
+        for raw in self._history.open:
+            if "pid" in raw:
+                await _ended(int(raw["pid"]), str(raw["pid_start"]))
+            self._log.write(
+                "stampede.job_inst.abort.info",
+                job_id=raw["job_id"],
+                job_inst_id=raw["job_inst_id"],
+                sched_id=raw["sched_id"],
+                reason="the engine ended before the job did",
+            )
+
+
+class _Attempt:
+    """One try of one job, from its submission to its end, with its events."""
+
+    def __init__(
+        self,
+        job: Job,
+        attempt: int,
+        number: int,
+        plan: Plan,
+        folder: Path,
+        wf_uuid: str,
+        log: EventLog,
+        interval: float,
+    ) -> None:
+        self._job = job
+        self._attempt = attempt
+        self._plan = plan
+        self._folder = folder
+        self._wf_uuid = wf_uuid
+        self._log = log
+        self._interval = interval
+        self._steps = 0
+        self._over = False
+        self._started = 0.0
+        self._stdout = folder / f"{job.job_id}.out.{number:03d}"
+        self._stderr = folder / f"{job.job_id}.err.{number:03d}"
+        self._trace = folder / f"{job.job_id}.trace.{number:03d}.jsonl"
+
+    async def __aenter__(self) -> _Attempt:
+        self._write("submit.start", site=self._plan.site)
+        self._write("submit.end", status=0)
+        return self
+
+    async def __aexit__(self, kind: object, problem: object, trace: object) -> None:
+        if not self._over:
+            self._write("abort.info", reason="the run was cancelled")
+
+    async def compute(self) -> str:
+        """Run a compute job; gives why it failed, or nothing."""
+        process = self._start()
+        if isinstance(process, str):
+            return process
+        self._begin(pid=process.pid, pid_start=_start_time(process.pid))
+        self._write_host()
+        slow = ""
+        try:
+            async with asyncio.timeout(self._job.runtime):
+                status, cpu = await process.wait()
+        except TimeoutError:
+            status, cpu = signal.SIGTERM, 0.0
+            slow = f"ran longer than its {self._job.runtime:g} s and was ended"
+        except asyncio.CancelledError:
+            self._end(signal.SIGTERM, self._measured(0.0), "the run was cancelled")
+            raise
+        return self._end(status, self._measured(cpu), slow or self._missing_output(status))
+
+    async def auxiliary(self) -> str:
+        """Run an auxiliary job; gives why it failed, or nothing."""
+        self._begin()
+        try:
+            singles, cpu = await asyncio.to_thread(_timed, self._job, self._plan)
+        except OSError as problem:
+            words = f"failed: {problem}"
+            self._stderr.write_text(words + "\n", encoding="utf-8")
+            return self._end(_FAILED, {}, words)
+        for raw in singles + ([summary(singles)] if singles else []):
+            self._log.write(raw["event"], **self._transfer(raw))
+        return self._end(0, {"remote_cpu_time": cpu}, "")
+
+    def _start(self) -> Process | str:
+        job = self._job
+        try:
+            streams = self._open_streams()
+        except OSError as problem:
+            return self._unstarted(f"{problem.filename}: {problem.strerror}")
+        try:
+            return Process(job.argv, self._plan.scratch, self._environment(), streams, self._trace, self._interval)
+        except OSError as problem:
+            if problem.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE):
+                raise EnvironmentMissingError(f"job {job.job_id}: cannot start a process: {problem.strerror}") from None
+            return self._unstarted(str(problem))
+        finally:
+            for descriptor in streams:
+                os.close(descriptor)
+
+    def _unstarted(self, words: str) -> str:
+        self._begin()
+        return self._end(_NEVER_STARTED, {}, f"could not be started: {words}")
+
+    def _open_streams(self) -> tuple[int, int, int]:
+        job, scratch = self._job, self._plan.scratch
+        opened: list[int] = []
+        try:
+            opened.append(os.open(scratch / job.stdin if job.stdin else os.devnull, os.O_RDONLY))
+            for name, kept in ((job.stdout, self._stdout), (job.stderr, self._stderr)):
+                path = scratch / name if name else kept
+                opened.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644))
+        except OSError:
+            for descriptor in opened:
+                os.close(descriptor)
+            raise
+        return opened[0], opened[1], opened[2]
+
+    def _environment(self) -> dict[str, str]:
+        job = self._job
+        own = {
+            "OMP_NUM_THREADS": str(job.cores),
+            "PEGASUS_WF_UUID": self._wf_uuid,
+            "PEGASUS_WF_LABEL": self._plan.label,
+            "PEGASUS_DAG_JOB_ID": job.job_id,
+            "PEGASUS_SITE": self._plan.site,
+            "PEGASUS_XFORMATION": job.transformation,
+            "PEGASUS_TASK_ID": job.task_id or "",
+            "PANORAMA_ATTEMPT": str(self._attempt),
+            "CONDOR_JOBID": self._sched_id,
+        }
+        return os.environ | own | job.environment
+
+    @property
+    def _sched_id(self) -> str:
+        return f"{self._attempt}.0"
+
+    def _begin(self, **process: Any) -> None:
+        self._started = time.time()
+        self._write(
+            "main.start", ts=self._started, stdout_file=self._stdout.name, stderr_file=self._stderr.name, **process
+        )
+        self._invocation("start", ts=self._started)
+
+    def _write_host(self) -> None:
+        self._write("host.info", site=self._plan.site, **host())
+
+    def _end(self, status: int, measured: dict[str, Any], reason: str) -> str:
+        """Record the end of the attempt; gives why it failed, or nothing."""
+        now = time.time()
+        job = self._job
+        failed = bool(status or reason)
+        words = reason or (_words(status) if status else "")
+        self._invocation(
+            "end",
+            ts=now,
+            start_time=self._started,
+            dur=now - self._started,
+            transformation=job.transformation,
+            task_id=job.task_id,
+            executable=job.argv[0] if job.argv else job.transformation,
+            argv=" ".join(job.argv[1:]),
+            exitcode=status,
+            **measured,
+        )
+        self._write("main.term", ts=now, status=0 if not status else -1)
+        text = _tail(self._stderr) if failed else ""
+        self._write(
+            "main.end",
+            ts=now,
+            site=self._plan.site,
+            local_dur=now - self._started,
+            exitcode=str(status),
+            status=0 if not status else -1,
+            stdout_file=self._stdout.name,
+            stderr_file=self._stderr.name,
+            stdout_text=_tail(self._stdout) if failed else "",
+            stderr_text=text,
+            work_dir=str(self._plan.scratch),
+            multiplier_factor="1",
+            req_cpus=job.cores,
+            req_memory_mb=job.memory or None,
+        )
+        self._write(
+            "post.end", ts=now, status=-1 if failed else 0, exitcode=str(_FAILED if failed else 0), reason=words
+        )
+        self._over = True
+        last = text.strip().rsplit("\n", 1)[-1]
+        return f"{words}{f': {last}' if last and last not in words else ''} (see {self._stderr})" if failed else ""
+
+    def _measured(self, cpu: float) -> dict[str, Any]:
+        """What the probe's last record says of the job; what wait4 says where there is none."""
+        last = _last_record(self._trace)
+        if not last.get("final"):
+            return {"remote_cpu_time": cpu} if cpu else {}
+        user, system = last["rusage_utime"], last["rusage_stime"]
+        return {"utime": user, "stime": system, "remote_cpu_time": user + system, "maxrss": last.get("maxrss")}
+
+    def _missing_output(self, status: int) -> str:
+        missing = [name for name in self._job.outputs if not (self._plan.scratch / name).exists()]
+        return f"exited 0 but left no {', '.join(missing)}" if missing and not status else ""
+
+    def _transfer(self, raw: dict[str, Any]) -> dict[str, Any]:
+        ids = {
+            "wf_uuid": self._wf_uuid,
+            "dag_job_id": self._job.job_id,
+            "condor_job_id": self._sched_id,
+            "attempt": self._attempt,
+        }
+        return {key: value for key, value in raw.items() if key != "event"} | ids
+
+    def _write(self, event: str, **fields: Any) -> None:
+        self._steps += 1
+        self._log.write(
+            f"stampede.job_inst.{event}",
+            job_id=self._job.job_id,
+            job_inst_id=self._attempt,
+            js_id=self._steps,
+            sched_id=self._sched_id,
+            **fields,
+        )
+
+    def _invocation(self, event: str, **fields: Any) -> None:
+        self._log.write(f"stampede.inv.{event}", job_id=self._job.job_id, job_inst_id=self._attempt, inv_id=1, **fields)
+
+
+def _timed(job: Job, plan: Plan) -> tuple[list[dict[str, Any]], float]:
+    start = time.thread_time()
+    singles = run_auxiliary(job, plan)
+    return singles, time.thread_time() - start
+
+
+def _words(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"failed with exit code {os.waitstatus_to_exitcode(status)}"
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            return file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _last_record(path: Path) -> dict[str, Any]:
+    lines: Iterable[str] = _tail(path).strip().rsplit("\n", 1)[-1:]
+    for line in lines:
+        try:
+            record: dict[str, Any] = json.loads(line)
+        except ValueError:
+            return {}
+        return record
+    return {}
+
+
+def _start_time(pid: int) -> str:
+    """Start of a process in clock ticks since boot, which tells it from a later one with the same number."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+async def _ended(pid: int, start: str) -> None:
+    """Wait until a process that is not our child has ended; it dies with its parent, so this takes seconds at most."""
+    deadline = time.monotonic() + 2 * KILL_AFTER
+    while start and _start_time(pid) == start:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(0.05)

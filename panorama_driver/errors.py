@@ -1,0 +1,81 @@
+"""Every error of the package, under one root.
+
+    PanoramaError
+     +-- UsageError                the user's input is wrong: exit code 2
+     |    +-- StudyError           study.yml or study.in
+     |    +-- WorkflowError        a workflow folder or its name
+     |    +-- ParameterError       a parameter: unknown, out of bounds, of the wrong type
+     |    +-- ResponseError        a response names no metric, or an output lacks its value
+     |    +-- SiteError            a site catalog or its name
+     |    +-- FormatError          a Dakota file that cannot be read
+     +-- EnvironmentMissingError   a program, package or file of the machine is missing: exit code 3
+     +-- EvaluationError           an evaluation ended without an answer: exit code 1
+     |    +-- EvaluationTimeoutError
+     |    +-- EvaluationCancelledError
+     +-- StoreError                the store cannot be opened or written
+     +-- ServerError               the study server cannot be started or reached
+
+A message says what happened, where (path, key, value) and what to do next.
+"""
+
+
+class PanoramaError(Exception):
+    """Root of all errors raised on purpose; `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class UsageError(PanoramaError, ValueError):
+    """The user's input is wrong."""
+
+    exit_code = 2
+
+
+class StudyError(UsageError):
+    """study.yml or study.in cannot be used."""
+
+
+class WorkflowError(UsageError):
+    """A workflow folder is unknown or malformed."""
+
+
+class ParameterError(UsageError):
+    """A parameter is unknown, out of bounds or of the wrong type."""
+
+
+class ResponseError(UsageError):
+    """A response names no metric, or an output file lacks its value."""
+
+
+class SiteError(UsageError):
+    """A site is unknown or its catalog malformed."""
+
+
+class FormatError(UsageError):
+    """A Dakota parameters or results file cannot be read."""
+
+
+class EnvironmentMissingError(PanoramaError):
+    """A program, package or file that this machine should have is missing."""
+
+    exit_code = 3
+
+
+class EvaluationError(PanoramaError):
+    """An evaluation ended without an answer."""
+
+
+class EvaluationTimeoutError(EvaluationError, TimeoutError):
+    """An evaluation ran longer than its study allows."""
+
+
+class EvaluationCancelledError(EvaluationError):
+    """An evaluation was cancelled."""
+
+
+class StoreError(PanoramaError, OSError):
+    """The store cannot be opened, read or written."""
+
+
+class ServerError(PanoramaError, ConnectionError):
+    """The study server cannot be started or reached."""

@@ -1,0 +1,14 @@
+"""Events of one workflow run, turned into metrics of its attempts, its jobs and the run as a whole.
+
+The room stands between `store/`, which hands over events, and `objective.py`, which hands numbers to Dakota. All
+functions are pure: the same events, in any order and however often repeated, give the same records bit for bit.
+Times are in [s], sizes in [bytes]; what cannot be known is None, and the record's `reasons` say why.
+"""
+
+from __future__ import annotations
+
+from ._series import series
+from ._workflow import correlate
+from .records import AttemptMetrics, JobMetrics, Measures, Series, WorkflowMetrics
+
+__all__ = ["AttemptMetrics", "JobMetrics", "Measures", "Series", "WorkflowMetrics", "correlate", "series"]

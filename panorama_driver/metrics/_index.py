@@ -1,0 +1,225 @@
+"""The events of one run, sorted to the job and the attempt they tell of.
+
+Pegasus numbers attempts; worker records of Panorama know only the scheduler's name for one (`condor_job_id` is
+`sched_id`), Globus' know neither. What cannot be given to exactly one attempt stays apart and is counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import msgspec
+
+from ..events import Event
+from . import _traces, _transfers
+from ._findings import number, text
+
+TRACE = "kickstart.inv.online"
+_FINISHED = ("job_inst.main.term", "job_inst.abort.info", "job_inst.main.end")
+
+
+class AttemptIndex:
+    """What was recorded of one attempt, in order of time."""
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        self.job_id = job_id
+        self.attempt = attempt
+        self.events: dict[str, list[Event]] = defaultdict(list)
+        self.samples: list[Event] = []
+        self.transfer_events: list[Event] = []
+
+    def all(self, name: str) -> list[Event]:
+        """Events of one kind, given without `stampede.`."""
+        return self.events.get(f"stampede.{name}", [])
+
+    def last(self, name: str) -> Event | None:
+        return next(reversed(self.all(name)), None)
+
+    def time(self, *names: str) -> float | None:
+        """When the first of these kinds that happened was first told of [s since 1970]."""
+        return next((event.ts for name in names for event in self.all(name) if event.ts is not None), None)
+
+    def field(self, key: str, *names: str) -> object:
+        """A field of the first of these kinds of event that has it."""
+        return next((e.fields[key] for name in names for e in self.all(name) if e.fields.get(key) is not None), None)
+
+    @property
+    def sched_id(self) -> str | None:
+        return next((sched for events in self.events.values() for e in events if (sched := _sched_id(e))), None)
+
+    @cached_property
+    def invocations(self) -> list[Event]:
+        """Records of programs that ran.
+
+        monitord invents one for a job that left no kickstart record: no usage in it, and an exit status that is the
+        scheduler's, not the program's.
+        """
+        measured = ("remote_cpu_time", "maxrss", "utime", "stime")
+        ended = [event for event in self.all("inv.end") if (event.invocation or 0) > 0]
+        real = [event for event in ended if any(number(event.fields.get(key)) is not None for key in measured)]
+        return sorted(real, key=lambda event: event.invocation or 0)
+
+    @cached_property
+    def streams(self) -> list[_traces.Stream]:
+        return _traces.streams(self.samples)
+
+    @cached_property
+    def transfers(self) -> list[_transfers.Transfer]:
+        return _transfers.transfers(self.transfer_events)
+
+    @property
+    def ran(self) -> bool:
+        """Whether anything shows that it ran: the scheduler's word, a program's record, a trace or a transfer."""
+        told = self.all("job_inst.main.start") or self.field("local_dur", "job_inst.main.end") is not None
+        return bool(told or self.invocations or self.samples or self.transfer_events)
+
+    @property
+    def submitted(self) -> float | None:
+        return self.time("job_inst.submit.start", "job_inst.submit.end")
+
+    @property
+    def finished(self) -> float | None:
+        """When the scheduler saw it end [s since 1970]."""
+        return self.time(*_FINISHED)
+
+    def window(self) -> tuple[float, float]:
+        """From the first to the last thing the scheduler told of it [s since 1970]."""
+        told = [
+            e.ts for name, events in self.events.items() if ".job_inst." in name for e in events if e.ts is not None
+        ]
+        return (min(told, default=float("inf")), max(told, default=float("-inf")))
+
+
+class JobIndex:
+    """What was recorded of one job."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        self.info: Event | None = None
+        self.transformations: list[str] = []
+        self.by_attempt: dict[int, AttemptIndex] = {}
+        self.loose: list[Event] = []
+        self.unmatched: list[Event] = []
+
+    @property
+    def attempts(self) -> list[AttemptIndex]:
+        return [self.by_attempt[number] for number in sorted(self.by_attempt)]
+
+    def attempt(self, number: int) -> AttemptIndex:
+        if number not in self.by_attempt:
+            self.by_attempt[number] = AttemptIndex(self.job_id, number)
+        return self.by_attempt[number]
+
+    def settle(self) -> None:
+        """Give the records that know no attempt to the one they belong to."""
+        for event in self.loose:
+            owner = self._owner(event)
+            if owner is None:
+                self.unmatched.append(event)
+            else:
+                _file(owner, event)
+
+    def _owner(self, event: Event) -> AttemptIndex | None:
+        candidates = self.attempts
+        if sched := _sched_id(event):
+            candidates = [attempt for attempt in candidates if attempt.sched_id in (sched, None)]
+        if len(candidates) > 1:
+            candidates = [attempt for attempt in candidates if _within(event, attempt.window())]
+        return candidates[0] if len(candidates) == 1 else None
+
+
+class WorkflowIndex:
+    """What was recorded of one run: `jobs` by id, and the events that belong to none by kind."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        ordered = _ordered(events)
+        self.wf_uuid = _only_workflow(ordered)
+        self.jobs: dict[str, JobIndex] = {}
+        self.events: dict[str, list[Event]] = defaultdict(list)
+        self.homeless: list[Event] = []
+        for event in ordered:
+            self._take(event)
+        self._name_transformations()
+        for job in self.jobs.values():
+            job.settle()
+        self.jobs = dict(sorted(self.jobs.items()))
+
+    def all(self, name: str) -> list[Event]:
+        return self.events.get(f"stampede.{name}", [])
+
+    @property
+    def edges(self) -> list[tuple[str, str]]:
+        pairs = {(e.fields.get("parent_job_id"), e.fields.get("child_job_id")) for e in self.all("job.edge")}
+        return sorted((parent, child) for parent, child in pairs if isinstance(parent, str) and isinstance(child, str))
+
+    @property
+    def unmatched(self) -> list[Event]:
+        """Worker records that belong to no job, or to none of its attempts for certain."""
+        return self.homeless + [event for job in self.jobs.values() for event in job.unmatched]
+
+    def _take(self, event: Event) -> None:
+        self.events[event.kind].append(event)
+        if event.job_id is None:
+            if _is_measured(event):
+                self.homeless.append(event)
+            return
+        job = self.jobs.setdefault(event.job_id, JobIndex(event.job_id))
+        if event.attempt is not None:
+            _file(job.attempt(event.attempt), event)
+        elif _is_measured(event):
+            job.loose.append(event)
+        elif event.kind == "stampede.job.info":
+            job.info = event
+
+    def _name_transformations(self) -> None:
+        names = {e.fields.get("task_id"): e.fields.get("transformation") for e in self.all("task.info")}
+        for event in self.all("wf.map.task_job"):
+            name = text(names.get(event.fields.get("task_id")))
+            if name and event.job_id and name not in self.jobs[event.job_id].transformations:
+                self.jobs[event.job_id].transformations.append(name)
+
+
+def _file(attempt: AttemptIndex, event: Event) -> None:
+    if event.kind == TRACE:
+        attempt.samples.append(event)
+    elif _transfers.kind(event):
+        attempt.transfer_events.append(event)
+    else:
+        attempt.events[event.kind].append(event)
+
+
+def _is_measured(event: Event) -> bool:
+    return event.kind == TRACE or _transfers.kind(event) is not None
+
+
+def _sched_id(event: Event) -> str | None:
+    return text(event.fields.get("sched_id")) or text(event.fields.get("condor_job_id"))
+
+
+def _within(event: Event, window: tuple[float, float]) -> bool:
+    begins = [t.begin for t in _transfers.transfers([event])] if _transfers.kind(event) else [event.ts]
+    return all(begin is not None and window[0] <= begin <= window[1] for begin in begins)
+
+
+def _ordered(events: Iterable[Event]) -> list[Event]:
+    """Each event once, in an order that does not depend on arrival."""
+    unique: dict[str, Event] = {}
+    for event in events:
+        known = unique.setdefault(event.event_id, event)
+        if known is not event and known != event:
+            unique[event.event_id] = min(known, event, key=_content)
+    return [event for _, event in sorted(unique.items(), key=lambda item: (item[1].ts or 0.0, item[0]))]
+
+
+def _content(event: Event) -> bytes:
+    return msgspec.json.encode(event, order="deterministic")
+
+
+def _only_workflow(events: Sequence[Event]) -> str:
+    found = sorted({event.wf_uuid for event in events})
+    if len(found) != 1:
+        told = ", ".join(found) if found else "no events"
+        raise ValueError(f"metrics are computed of exactly one workflow run, got {told}; select the events by wf_uuid")
+    return found[0]

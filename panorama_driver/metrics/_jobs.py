@@ -1,0 +1,57 @@
+"""A job: its attempts, and the measures of the last of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from ._attempts import job_type, measure, transformation
+from ._findings import Finding, assembled, unknown
+from ._index import JobIndex
+from .records import AttemptMetrics, JobMetrics, Measures
+
+
+def summarize(job: JobIndex, workflow_ended: float | None) -> JobMetrics:
+    """All attempts of a job kept apart, and the one that decided its outcome."""
+    attempts = tuple(measure(attempt, job, workflow_ended) for attempt in job.attempts)
+    fields = _of_last(attempts[-1]) if attempts else _of_none(job)
+    cost = sum_known(attempts, "wall_time")
+    fields["cumulative_time"] = cost.value
+    if cost.value is None:
+        fields["reasons"] = fields["reasons"] | {"cumulative_time": cost.note}
+    return JobMetrics(job_id=job.job_id, attempts=attempts, **fields)
+
+
+def sum_known(attempts: tuple[AttemptMetrics, ...], name: str) -> Finding[float]:
+    """Sum of a measure over the attempts that ran; unknown if one of them lacks it, since less would mislead."""
+    ran = [attempt for attempt in attempts if attempt.ran]
+    if not ran:
+        return Finding(0.0) if attempts else unknown("never submitted")
+    lacking = [attempt for attempt in ran if getattr(attempt, name) is None]
+    if lacking:
+        return unknown(_tell(lacking, len(ran), name))
+    return Finding(math.fsum(getattr(attempt, name) for attempt in ran))
+
+
+def _tell(lacking: list[AttemptMetrics], of: int, name: str) -> str:
+    example = lacking[0]
+    why = example.reasons.get(name, "unknown")
+    return f"unknown for {len(lacking)} of {of} attempts, such as {example.job_id} attempt {example.attempt}: {why}"
+
+
+def _of_last(attempt: AttemptMetrics) -> dict[str, Any]:
+    names = msgspec.structs.fields(Measures)
+    fields = {field.name: getattr(attempt, field.name) for field in names}
+    for key in ("reasons", "sources"):
+        fields[key] = {name: note for name, note in fields[key].items() if name in fields}
+    return fields
+
+
+def _of_none(job: JobIndex) -> dict[str, Any]:
+    measures = [field.name for field in msgspec.structs.fields(Measures) if field.default is None]
+    findings: dict[str, Finding[Any]] = dict.fromkeys(measures, unknown("never submitted"))
+    findings |= {"state": Finding("unsubmitted"), "ran": Finding(False)}
+    findings |= {"type": job_type(job), "transformation": transformation(job, [])}
+    return assembled(findings)

@@ -1,0 +1,354 @@
+"""The records that `metrics.correlate` and `metrics.series` return: their field names are what study.yml may say.
+
+Every field is None where it cannot be known, and `reasons[field]` then says why. `sources[field]` names where a known
+value came from when several places could have told:
+
+| source | what it is |
+| --- | --- |
+| `probe` | a trace with its final record: complete |
+| `trace` | a trace that lacks its final record: what was used up to the last sample, a lower bound |
+| `kickstart` | the invocation record of kickstart or of our own engine (`stampede.inv.end`) |
+| `scheduler` | HTCondor's view from the submit host (`stampede.job_inst.*`), whole seconds, late by its polling |
+| `transfer`, `darshan` | records of the transfer tool, of Darshan |
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal
+
+import msgspec
+
+State = Literal["unsubmitted", "submitted", "held", "running", "succeeded", "failed"]
+WorkflowState = Literal["planned", "running", "succeeded", "failed"]
+
+
+class Measures(msgspec.Struct, frozen=True, kw_only=True):
+    """What is measured of an attempt, and so of the job whose outcome that attempt decided.
+
+    Attributes
+    ----------
+    state : str
+        `unsubmitted`, `submitted` (waits in a queue), `held`, `running`, `succeeded` or `failed`. The post script's
+        verdict decides, then the program's own wait status; the scheduler's return value only where neither exists,
+        since batch systems report 0 for jobs that were cancelled or hit their time limit.
+    ran : bool
+        Whether anything shows that it ever ran on a worker.
+    type : str or None
+        Pegasus' word for the kind of job: `compute`, `stage-in-tx`, `stage-out-tx`, `create-dir`, `cleanup`, ...
+    transformation, host, site : str or None
+        Logical program, short name of the worker in lower case, site of the catalog.
+    exit_code : int or None
+        Exit code of the program; minus the signal where one ended it; negative also if it could not be started.
+    signal : int or None
+        Signal that ended it; 0 if none did.
+    cores : int or None
+        Cores asked for.
+    queue_time : float or None
+        [s] start on the worker - submission; the two clocks differ by the hosts' skew.
+    held_time : float or None
+        [s] spent held by the scheduler, part of `queue_time` if it ran later.
+    wall_time : float or None
+        [s] last end - first start of its invocations on the worker's clock. Without scheduler latency.
+    stage_time : float or None
+        [s] spent on moving files: `wall_time` of a staging job, `transfer_time` of any other.
+    cpu_time, user_time, system_time : float or None
+        [s] of processor time, all processes and threads; `cpu_time` is the sum of the two others, of
+        which kickstart's record tells the sum only.
+    cpu_utilization : float or None
+        `cpu_time / (wall_time * cores)`; 1 is every core busy all the time.
+    peak_memory : int or None
+        [bytes] largest resident set. A trace counts all processes at once, kickstart its largest process only.
+    bytes_read, bytes_written : int or None
+        [bytes] moved from and to storage (`read_bytes`, `write_bytes` of proc(5)).
+    chars_read, chars_written : int or None
+        [bytes] asked for by read and write calls, cache and pipes included (`rchar`, `wchar`).
+    read_calls, write_calls : int or None
+        Number of such calls.
+    io_wait : float or None
+        [s] waited for block input/output, summed over threads.
+    io_time : float or None
+        [s] of input and output: `transfer_time` for a staging job, otherwise the sum over processes of Darshan's
+        `F_READ_TIME + F_WRITE_TIME + F_META_TIME` of its POSIX and STDIO modules (MPI-IO calls end up in POSIX).
+    transfer_time : float or None
+        [s] during which files were being moved, overlaps counted once.
+    bytes_transferred : int or None
+        [bytes] moved by transfer tools, those of failed transfers included.
+    files_transferred, transfers_failed : int or None
+        Number of files moved, number of transfers that failed.
+    reasons : dict of str to str
+        Why a field is None.
+    sources : dict of str to str
+        Where a field's value came from.
+    """
+
+    state: State
+    ran: bool
+    type: str | None = None
+    transformation: str | None = None
+    host: str | None = None
+    site: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cores: int | None = None
+    queue_time: float | None = None
+    held_time: float | None = None
+    wall_time: float | None = None
+    stage_time: float | None = None
+    cpu_time: float | None = None
+    user_time: float | None = None
+    system_time: float | None = None
+    cpu_utilization: float | None = None
+    peak_memory: int | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    chars_read: int | None = None
+    chars_written: int | None = None
+    read_calls: int | None = None
+    write_calls: int | None = None
+    io_wait: float | None = None
+    io_time: float | None = None
+    transfer_time: float | None = None
+    bytes_transferred: int | None = None
+    files_transferred: int | None = None
+    transfers_failed: int | None = None
+    reasons: dict[str, str]
+    sources: dict[str, str]
+
+
+class AttemptMetrics(Measures, frozen=True, kw_only=True):
+    """One try of one job.
+
+    Attributes
+    ----------
+    job_id : str
+        Node of the executable workflow.
+    attempt : int
+        `job_inst_id`, which Pegasus counts through the whole workflow: the third attempt may bear number 17.
+    sched_id : str or None
+        The scheduler's name for it.
+    submit, start, end : float or None
+        [s since 1970] handed to the scheduler; started and ended on the worker (where only the scheduler knows, its).
+    local_time : float or None
+        [s] between start and end as the scheduler saw them (`local_dur`), whole seconds.
+    """
+
+    job_id: str
+    attempt: int
+    sched_id: str | None = None
+    submit: float | None = None
+    start: float | None = None
+    end: float | None = None
+    local_time: float | None = None
+
+
+class JobMetrics(Measures, frozen=True, kw_only=True):
+    """One job: the measures of its last attempt, which decided its outcome, and all attempts.
+
+    Attributes
+    ----------
+    job_id : str
+        Node of the executable workflow.
+    attempts : tuple of AttemptMetrics
+        In order of submission; empty if it was never submitted.
+    cumulative_time : float or None
+        [s] sum of `wall_time` over all attempts: what the job cost, failures included.
+    """
+
+    job_id: str
+    attempts: tuple[AttemptMetrics, ...] = ()
+    cumulative_time: float | None = None
+
+    @property
+    def retries(self) -> int:
+        """Attempts after the first."""
+        return max(0, len(self.attempts) - 1)
+
+
+class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a workflow. Sums run over all attempts of all jobs: they are what the run cost, failures included.
+
+    A sum is None as soon as one attempt that ran lacks the value: a number too small would mislead an optimiser.
+
+    Attributes
+    ----------
+    wf_uuid, label : str
+        Identity and name of the run.
+    state : str
+        `planned`, `running`, `succeeded` or `failed`, by the last `xwf.start` or `xwf.end`.
+    start, end : float or None
+        [s since 1970] first `xwf.start`, last `xwf.end`.
+    restarts : int
+        How often it was started again after it had ended.
+    makespan : float or None
+        [s] `end - start`: what the user waited, pauses before a restart included.
+    active_time : float or None
+        [s] sum of the spans from each `xwf.start` to its `xwf.end`: `makespan` without those pauses, in which nobody
+        may have looked.
+    jobs_total, jobs_succeeded, jobs_failed, jobs_active, jobs_unsubmitted : int
+        Jobs by their state; active is submitted, held or running.
+    jobs_retried : int
+        Jobs with more than one attempt.
+    cumulative_time : float or None
+        [s] sum of `wall_time`: "cumulative job wall time" of pegasus-statistics.
+    core_time : float or None
+        [s] sum of `wall_time * cores`.
+    queue_time : float or None
+        [s] sum over attempts that ran.
+    stage_in_time, stage_out_time : float or None
+        [s] sum of `wall_time` over stage-in and over stage-out jobs; 0 if the workflow has none.
+    cpu_time, user_time, system_time : float or None
+        [s] sum of processor time.
+    cpu_utilization : float or None
+        `cpu_time / core_time`.
+    peak_memory : int or None
+        [bytes] largest of any one attempt.
+    bytes_read, bytes_written, chars_read, chars_written, read_calls, write_calls, io_wait : int, float or None
+        [bytes], [calls], [s] sums over compute jobs; what staging jobs move is `bytes_transferred`.
+    io_time : float or None
+        [s] sum over compute and staging jobs.
+    bytes_transferred : int or None
+        [bytes] sum over staging jobs and whatever else has transfer records.
+    critical_path : float or None
+        [s] longest chain along the job edges, a job weighing the sum of `queue_time + wall_time` of its attempts.
+    critical_path_jobs : tuple of str or None
+        The jobs of that chain, in order.
+    ideal_makespan : float or None
+        [s] longest chain, a job weighing the `wall_time` of its last attempt: no queue, no failure, no other job in
+        the way.
+    efficiency : float or None
+        `ideal_makespan / makespan`, the inverse of the schedule length ratio of Topcuoglu, Hariri and Wu,
+        doi:10.1109/71.993206; whatever delays the chain, queue, retry, full slots, workflow system, lowers it.
+        Only of a run that succeeded.
+    parallel_efficiency : float or None
+        `core_time / (active_time * slots)`, only where the number of slots [cores] is given.
+    j_s, j_f : float or None
+        Succeeded and failed attempts over those that ended.
+    t_s, t_f : float or None
+        [s] mean `local_time` (else `wall_time`) of succeeded and of failed attempts; 0 by definition if there is none.
+    o_1_s : float or None
+        Succeeded jobs over all jobs. These five are the features of doi:10.1109/HPEC43674.2020.9286139.
+    jobs : tuple of JobMetrics
+        By job id.
+    unmatched : int
+        Worker records that could not be given to one attempt and so are in no sum.
+    reasons, sources : dict of str to str
+        As in `Measures`.
+    """
+
+    wf_uuid: str
+    state: WorkflowState
+    label: str | None = None
+    start: float | None = None
+    end: float | None = None
+    restarts: int = 0
+    makespan: float | None = None
+    active_time: float | None = None
+    jobs_total: int
+    jobs_succeeded: int
+    jobs_failed: int
+    jobs_active: int
+    jobs_unsubmitted: int
+    jobs_retried: int
+    cumulative_time: float | None = None
+    core_time: float | None = None
+    queue_time: float | None = None
+    stage_in_time: float | None = None
+    stage_out_time: float | None = None
+    cpu_time: float | None = None
+    user_time: float | None = None
+    system_time: float | None = None
+    cpu_utilization: float | None = None
+    peak_memory: int | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    chars_read: int | None = None
+    chars_written: int | None = None
+    read_calls: int | None = None
+    write_calls: int | None = None
+    io_wait: float | None = None
+    io_time: float | None = None
+    bytes_transferred: int | None = None
+    critical_path: float | None = None
+    critical_path_jobs: tuple[str, ...] | None = None
+    ideal_makespan: float | None = None
+    efficiency: float | None = None
+    parallel_efficiency: float | None = None
+    j_s: float | None = None
+    j_f: float | None = None
+    t_s: float | None = None
+    t_f: float | None = None
+    o_1_s: float | None = None
+    jobs: tuple[JobMetrics, ...] = ()
+    unmatched: int = 0
+    reasons: dict[str, str]
+    sources: dict[str, str]
+
+    def job(self, job_id: str) -> JobMetrics:
+        """The job of that name.
+
+        Raises
+        ------
+        KeyError
+            The workflow has no such job.
+        """
+        for job in self.jobs:
+            if job.job_id == job_id:
+                return job
+        raise KeyError(f"workflow {self.wf_uuid} has no job {job_id!r}")
+
+
+Column = tuple[float, ...] | None
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """What a workflow, a job or an attempt used over time, in bins of equal width.
+
+    A column holds one value a bin, or is None as a whole with its reason. Amounts of a bin are sums: adding up a
+    column gives the total of the metric of that name.
+
+    Attributes
+    ----------
+    time : tuple of float
+        [s since 1970] where each bin begins, on the workers' clocks.
+    width : float
+        [s] width of a bin, never 0.
+    user_time, system_time, cpu_time, io_wait : tuple of float or None
+        [s] in the bin.
+    bytes_read, bytes_written, chars_read, chars_written, bytes_transferred : tuple of float or None
+        [bytes] in the bin.
+    read_calls, write_calls : tuple of float or None
+        [calls] in the bin.
+    cpu_utilization : tuple of (float or None) or None
+        CPU seconds over (cores x seconds observed) in the bin; None in bins where nothing was observed.
+    threads, procs : tuple of float or None
+        [count] largest in the bin, summed over processes that were traced; 0 where none was.
+    rss : tuple of float or None
+        [bytes] resident memory, likewise.
+    reasons : dict of str to str
+        Why a column is None.
+    """
+
+    time: tuple[float, ...]
+    width: float
+    user_time: Column = None
+    system_time: Column = None
+    cpu_time: Column = None
+    cpu_utilization: tuple[float | None, ...] | None = None
+    bytes_read: Column = None
+    bytes_written: Column = None
+    chars_read: Column = None
+    chars_written: Column = None
+    read_calls: Column = None
+    write_calls: Column = None
+    io_wait: Column = None
+    bytes_transferred: Column = None
+    threads: Column = None
+    procs: Column = None
+    rss: Column = None
+    reasons: dict[str, str]
+
+    def cumulative(self, name: str) -> Column:
+        """Running total of a column, such as `bytes_read` [bytes], at the end of each bin."""
+        column: Column = getattr(self, name)
+        return None if column is None else tuple(itertools.accumulate(column))

@@ -1,0 +1,248 @@
+"""A bundle: one directory that the Pegasus planner takes as it is, and that the embedded engine runs.
+
+workflow.yml sites.yml transformations.yml replicas.yml pegasus.properties   what the planner reads (JSON is YAML)
+inputs/  bin/      rendered and copied input files; our own programs that the jobs run
+plan.sh            plans it by hand or for the Ensemble Manager
+bundle.json        where it all came from: parameters, site, which program does each transformation
+run/  output/      made when it runs
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .. import __version__
+from ..config import Scalar
+from ..errors import WorkflowError
+from .site import Site
+from .templates import render_text
+from .workflow import Candidate, Resources, WorkflowFolder
+
+_PLAN = """#!/bin/sh
+# Plans this bundle; the Ensemble Manager reads the line `pegasus-run <submit directory>` that comes out.
+set -e
+cd "$(dirname "$0")"
+exec pegasus-plan --conf pegasus.properties --dir submit --sites {execution} --output-sites local \\
+    --cleanup leaf "$@" workflow.yml
+"""
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """Where a bundle came from; written to bundle.json.
+
+    Attributes
+    ----------
+    path : str
+        The directory.
+    workflow, workflow_path, workflow_digest : str
+        Name of the workflow, its folder, and a hash of what defines it.
+    site, execution : str
+        Name of the site file, and of the site in its catalog that runs the jobs.
+    parameters, options : dict
+        Every value, defaults included.
+    programs : dict
+        Transformation to the candidate that does its work at this site.
+    version : str
+        Of panorama-driver.
+    """
+
+    path: str
+    workflow: str
+    workflow_path: str
+    workflow_digest: str
+    site: str
+    execution: str
+    parameters: dict[str, Scalar]
+    options: dict[str, Scalar]
+    programs: dict[str, str]
+    version: str = __version__
+
+
+def render(
+    folder: WorkflowFolder,
+    site: Site,
+    parameters: Mapping[str, Scalar],
+    options: Mapping[str, Scalar],
+    directory: Path,
+) -> Bundle:
+    """Write the bundle of one parameter set.
+
+    Parameters
+    ----------
+    folder, site : WorkflowFolder, Site
+        What to run, and where.
+    parameters, options : mapping
+        Values by name; what is not given has its default.
+    directory : Path
+        Where to write; made if it is missing, files of an earlier rendering are replaced.
+
+    Raises
+    ------
+    ParameterError
+        A value is unknown, of the wrong type or out of bounds.
+    WorkflowError
+        The workflow uses a file or a transformation that its folder does not have.
+    EnvironmentMissingError
+        The site has no program for a transformation.
+    """
+    parameters, options = folder.values(parameters, options)
+    directory = directory.resolve()
+    abstract = folder.build(parameters, options)
+    chosen = {
+        name: site.choose(name, folder.spec.transformations[name].candidates)
+        for name in _transformations(abstract, folder)
+    }
+    _give_resources(abstract, folder.spec.resources.get(site.notes.resources, {}))
+    bundle = Bundle(
+        path=str(directory),
+        workflow=folder.spec.name,
+        workflow_path=str(folder.path),
+        workflow_digest=folder.digest,
+        site=site.name,
+        execution=site.notes.execution,
+        parameters=parameters,
+        options=options,
+        programs={name: candidate.name for name, (candidate, _) in chosen.items()},
+    )
+    (directory / "inputs").mkdir(parents=True, exist_ok=True)
+    replicas = _inputs(folder, abstract, {**options, **parameters}, directory)
+    _write_json(directory / "workflow.yml", abstract)
+    _write_json(directory / "sites.yml", site.catalog(directory))
+    _write_json(directory / "transformations.yml", _transformation_catalog(folder, site, chosen, directory))
+    _write_json(directory / "replicas.yml", {"pegasus": "5.0", "replicas": replicas})
+    (directory / "pegasus.properties").write_text(_properties(site), encoding="utf-8")
+    _write_program(directory / "plan.sh", _PLAN.format(execution=site.notes.execution))
+    _write_json(directory / "bundle.json", msgspec.to_builtins(bundle))
+    return bundle
+
+
+def load_bundle(directory: Path) -> Bundle:
+    """Read bundle.json of a directory that `render` wrote.
+
+    Raises
+    ------
+    WorkflowError
+        The directory is no bundle.
+    """
+    path = directory / "bundle.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Bundle)
+    except (OSError, msgspec.DecodeError) as problem:
+        raise WorkflowError(f"{path}: not a bundle that can be run: {problem}; render it again") from None
+
+
+def _transformations(abstract: dict[str, Any], folder: WorkflowFolder) -> list[str]:
+    names = list(dict.fromkeys(job["name"] for job in abstract["jobs"]))
+    for name in names:
+        if name not in folder.spec.transformations:
+            raise WorkflowError(
+                f"{folder.path / 'workflow.yml'}: no transformation {name!r}, which a job of workflow.py uses"
+            )
+    return names
+
+
+def _give_resources(abstract: dict[str, Any], table: Mapping[str, Resources]) -> None:
+    """Put cores, memory and run time on the jobs; on nothing else, since Pegasus lets site and transformation win."""
+    for job in abstract["jobs"]:
+        needs = table.get(job["id"]) or table.get(job["name"]) or Resources()
+        profile = {key: value for key, value in msgspec.structs.asdict(needs).items() if value is not None}
+        job.setdefault("profiles", {}).setdefault("pegasus", {}).update(profile)
+
+
+def _raw_inputs(abstract: dict[str, Any]) -> list[str]:
+    uses = [use for job in abstract["jobs"] for use in job.get("uses", [])]
+    made = {use["lfn"] for use in uses if use["type"] == "output"}
+    return list(dict.fromkeys(use["lfn"] for use in uses if use["type"] == "input" and use["lfn"] not in made))
+
+
+def _inputs(
+    folder: WorkflowFolder, abstract: dict[str, Any], variables: Mapping[str, Any], directory: Path
+) -> list[dict[str, Any]]:
+    replicas = []
+    for lfn in _raw_inputs(abstract):
+        target = directory / "inputs" / lfn
+        _safe_below(target, directory / "inputs", folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _provide(folder, lfn, variables, target)
+        replicas.append({"lfn": lfn, "pfns": [{"site": "local", "pfn": f"file://{target}"}]})
+    return replicas
+
+
+def _provide(folder: WorkflowFolder, lfn: str, variables: Mapping[str, Any], target: Path) -> None:
+    for template in (folder.path / "templates" / f"{lfn}.j2", folder.path / "templates" / lfn):
+        if template.is_file():
+            text = template.read_text(encoding="utf-8")
+            target.write_text(render_text(text, variables, template, WorkflowError), encoding="utf-8")
+            return
+    data = folder.path / "data" / lfn
+    if not data.is_file():
+        raise WorkflowError(f"{folder.path}: a job needs the file {lfn!r}, which is neither in templates/ nor in data/")
+    shutil.copyfile(data, target)
+
+
+def _safe_below(path: Path, root: Path, folder: WorkflowFolder) -> None:
+    if root not in Path(os.path.normpath(path)).parents:
+        raise WorkflowError(f"{folder.path / 'workflow.py'}: file name {str(path)!r} leads out of the bundle")
+
+
+def _transformation_catalog(
+    folder: WorkflowFolder, site: Site, chosen: Mapping[str, tuple[Candidate, str]], directory: Path
+) -> dict[str, Any]:
+    catalog = []
+    for name, (candidate, found) in chosen.items():
+        if candidate.script is None:
+            entry = {"name": site.notes.execution, "pfn": found, "type": "installed"}
+        else:
+            script = directory / "bin" / name
+            _write_program(script, _with_interpreter(folder.path / candidate.script, found))
+            # A program of ours lives on the submit host; a shared file system lets the site run it from there.
+            kind = "installed" if site.notes.this_machine else "stageable"
+            where = site.notes.execution if site.notes.this_machine else "local"
+            entry = {"name": where, "pfn": str(script), "type": kind}
+        catalog.append({"name": name, "sites": [entry]})
+    return {"pegasus": "5.0", "transformations": catalog}
+
+
+def _with_interpreter(script: Path, interpreter: str) -> str:
+    try:
+        first, _, rest = script.read_text(encoding="utf-8").partition("\n")
+    except OSError as problem:
+        raise WorkflowError(f"{script}: {problem.strerror}; workflow.yml names it as a candidate") from None
+    if not first.startswith("#!"):
+        raise WorkflowError(f"{script}:1: a program starts with #!/usr/bin/env python3")
+    return f"{_shebang(interpreter)}\n{rest}"
+
+
+def _shebang(interpreter: str) -> str:
+    """First line that starts a script under `interpreter`; through sh where the path is too long or has blanks."""
+    if " " not in interpreter and len(interpreter) < 120:
+        return f"#!{interpreter}"
+    return f"#!/bin/sh\n'''exec' \"{interpreter}\" \"$0\" \"$@\"\n' '''"
+
+
+def _properties(site: Site) -> str:
+    return (
+        "pegasus.catalog.site.file = sites.yml\n"
+        "pegasus.catalog.transformation.file = transformations.yml\n"
+        "pegasus.catalog.replica.file = replicas.yml\n"
+        f"pegasus.data.configuration = {site.notes.data_configuration}\n"
+        "pegasus.register = false\n"
+        "dagman.retry = 1\n"
+    )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)

@@ -1,0 +1,253 @@
+"""What a study found and what it cost: a table, and a picture of objective against parameter and of where time went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .config import Scalar, load_study
+from .errors import EnvironmentMissingError, PanoramaError, StudyError
+from .metrics import WorkflowMetrics, correlate
+from .render import find_workflow
+from .store import open_store
+from .study.client import FOLDER
+from .study.journal import Evaluation, read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_PANELS = 3
+_MOST_ROWS = 60
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One evaluation of a report.
+
+    Attributes
+    ----------
+    evaluation : Evaluation
+        What was asked and what came back.
+    metrics : WorkflowMetrics or None
+        What it cost; None where no workflow ran.
+    """
+
+    evaluation: Evaluation
+    metrics: WorkflowMetrics | None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A study, read from its directory.
+
+    Attributes
+    ----------
+    home : str
+        The study directory.
+    rows : list of Row
+        Its evaluations, in the order they came.
+    objective : str or None
+        The response that is made small: the first that Dakota asked for.
+    truth : dict
+        Parameter values that made the reference data, where they are known.
+    """
+
+    home: str
+    rows: list[Row]
+    objective: str | None
+    truth: dict[str, Scalar]
+
+    @property
+    def best(self) -> Row | None:
+        """The evaluation with the smallest objective."""
+        answered = [row for row in self.rows if self.objective in row.evaluation.responses]
+        return min(answered, key=lambda row: row.evaluation.responses[self.objective or ""], default=None)
+
+    @property
+    def failed(self) -> int:
+        """Number of evaluations that ended without an answer."""
+        return sum(row.evaluation.over and row.evaluation.state != "succeeded" for row in self.rows)
+
+    @property
+    def wall_time(self) -> float | None:
+        """From the first evaluation's start to the last one's end [s]."""
+        starts = [row.evaluation.started for row in self.rows if row.evaluation.started is not None]
+        ends = [row.evaluation.ended for row in self.rows if row.evaluation.ended is not None]
+        return max(ends) - min(starts) if starts and ends else None
+
+    @property
+    def cpu_time(self) -> float:
+        """CPU time of all jobs that it is known of [s]."""
+        return sum(row.metrics.cpu_time for row in self.rows if row.metrics and row.metrics.cpu_time is not None)
+
+
+def read_report(home: Path) -> Report:
+    """Read the study in `home`.
+
+    Raises
+    ------
+    StudyError
+        It has not been run.
+    """
+    evaluations = list(read(home / FOLDER).values())
+    if not evaluations:
+        raise StudyError(f"{home}: no evaluation has been run here yet; start it with panorama study {home}")
+    with open_store(home / FOLDER / "store.db", readonly=True) as store:
+        rows = [
+            Row(evaluation, correlate(store.events(evaluation.wf_uuid)) if evaluation.wf_uuid else None)
+            for evaluation in evaluations
+        ]
+    asked = [name for row in rows for name in row.evaluation.responses]
+    return Report(str(home), rows, asked[0] if asked else None, _truth(home))
+
+
+def summary(report: Report) -> list[str]:
+    """The study in a few lines."""
+    best = report.best
+    lines = []
+    if best is not None and report.objective is not None:
+        value = best.evaluation.responses[report.objective]
+        lines.append(f"best: {_values(best.evaluation.variables)} with {report.objective} = {value:.6g}")
+        lines += [
+            f"truth: {name} = {truth}, found {best.evaluation.variables[name]:.6g}, off by "
+            f"{abs(float(best.evaluation.variables[name]) - float(truth)):.4f}"
+            for name, truth in report.truth.items()
+            if name in best.evaluation.variables
+        ]
+    wall = "unknown" if report.wall_time is None else f"{report.wall_time:.1f} s"
+    lines.append(
+        f"{len(report.rows)} evaluations, {report.failed} failed; "
+        f"{wall} of wall time, {report.cpu_time:.1f} s of CPU time"
+    )
+    return lines
+
+
+def table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of evaluations, as text."""
+    parameters = list(report.rows[0].evaluation.variables)
+    responses = list(dict.fromkeys(name for row in report.rows for name in row.evaluation.responses))
+    head = ["evaluation", *parameters, *responses, "makespan [s]", "CPU [s]", "state"]
+    return head, [_cells(row, parameters, responses) for row in report.rows]
+
+
+def _cells(row: Row, parameters: Sequence[str], responses: Sequence[str]) -> list[str]:
+    evaluation, metrics = row.evaluation, row.metrics
+    return [
+        evaluation.eval_id,
+        *(_text(evaluation.variables.get(name)) for name in parameters),
+        *(_text(evaluation.responses.get(name)) for name in responses),
+        _text(metrics.makespan if metrics else None, 4),
+        _text(metrics.cpu_time if metrics else None, 4),
+        evaluation.state,
+    ]
+
+
+def _text(value: Scalar | None, digits: int = 6) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def _values(variables: dict[str, Scalar]) -> str:
+    return ", ".join(f"{name} = {_text(value)}" for name, value in variables.items())
+
+
+def draw(report: Report, path: Path) -> None:
+    """Draw the study: objective against each parameter, and each evaluation's time by job.
+
+    Raises
+    ------
+    EnvironmentMissingError
+        matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise EnvironmentMissingError("pictures need matplotlib: pip install 'panorama-driver[plots]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    parameters = [
+        name for name, value in report.rows[0].evaluation.variables.items() if isinstance(value, float | int)
+    ][:_MOST_PANELS]
+    shown = report.rows[-_MOST_ROWS:]
+    panels = len(parameters)
+    figure, axes = pyplot.subplots(
+        1,
+        panels + 1,
+        figsize=(4.6 * panels + 7.4, max(4.0, 0.26 * len(shown) + 1.6)),
+        squeeze=False,
+        gridspec_kw={"width_ratios": [1.0] * panels + [1.5]},
+    )
+    for axis, name in zip(axes[0], parameters, strict=False):
+        _draw_objective(axis, report, name)
+    _draw_time(axes[0][-1], shown)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _draw_objective(axis: Axes, report: Report, name: str) -> None:
+    objective = report.objective or ""
+    answered = [row.evaluation for row in report.rows if objective in row.evaluation.responses]
+    values = [(float(row.variables[name]), row.responses[objective], row.eval_id) for row in answered]
+    axis.plot([x for x, _, _ in values], [y for _, y, _ in values], "o", color="#0072B2", label="evaluation")
+    if report.best is not None:
+        best = report.best.evaluation
+        axis.plot([float(best.variables[name])], [best.responses[objective]], "*", ms=15, color="#D55E00", label="best")
+    if name in report.truth:
+        axis.axvline(float(report.truth[name]), color="#009E73", ls="--", label=f"truth {report.truth[name]}")
+    if values and min(y for _, y, _ in values) > 0:
+        axis.set_yscale("log")
+    axis.set(xlabel=name, ylabel=objective, title=f"{objective} against {name}")
+    axis.grid(alpha=0.3)
+    axis.legend()
+
+
+def _draw_time(axis: Axes, rows: Sequence[Row]) -> None:
+    """One line an evaluation: when each of its jobs ran, and in between it waited."""
+    names = list(dict.fromkeys(job.job_id for row in rows if row.metrics for job in row.metrics.jobs))
+    palette = _colours(names)
+    labelled: set[str] = set()
+    for place, row in enumerate(rows):
+        if row.metrics is None or row.metrics.start is None:
+            continue
+        axis.barh(place, row.metrics.makespan or 0.0, color="#E5E5E5", height=0.8)
+        for job in row.metrics.jobs:
+            for attempt in job.attempts:
+                if attempt.start is None or attempt.wall_time is None:
+                    continue
+                seen = (job.wall_time or 0.0) > 0.02 * (row.metrics.makespan or 1.0)
+                label = job.job_id if job.job_id not in labelled and seen else None
+                labelled |= {job.job_id} if label else set()
+                axis.barh(
+                    place,
+                    attempt.wall_time,
+                    left=attempt.start - row.metrics.start,
+                    height=0.8,
+                    color=palette[job.job_id],
+                    label=label,
+                )
+    axis.set_yticks(range(len(rows)), [row.evaluation.eval_id for row in rows])
+    axis.invert_yaxis()
+    axis.set(
+        xlabel="time since the workflow started [s]", ylabel="evaluation", title="where the time went (grey: waiting)"
+    )
+    if labelled:
+        axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _colours(names: Sequence[str]) -> dict[str, Any]:
+    """Okabe and Ito's palette, which colour-blind people can tell apart."""
+    palette = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
+    return {name: palette[index % len(palette)] for index, name in enumerate(names)}
+
+
+def _truth(home: Path) -> dict[str, Scalar]:
+    try:
+        study = load_study(home / "study.yml")
+        spec = find_workflow(study.workflow, home).spec
+    except PanoramaError:
+        return {}  # the study's files may be gone; its results are still there
+    return {name: parameter.truth for name, parameter in spec.parameters.items() if parameter.truth is not None}

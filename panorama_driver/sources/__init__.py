@@ -1,0 +1,31 @@
+"""Raw records of each source, turned into events: pure functions, one module a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import FormatError
+from ..events import Event
+from . import stampede, worker
+
+__all__ = ["parse"]
+
+_PARSERS = {"stampede": stampede.parse, "kickstart": worker.parse, "transfer": worker.parse}
+
+
+def parse(raw: Mapping[str, Any]) -> Event:
+    """Turn one raw record, as it came off a broker or out of a file, into an event.
+
+    Raises
+    ------
+    FormatError
+        The record names no event, or one of a family that is not known.
+    """
+    name = raw.get("event")
+    if not isinstance(name, str) or not name:
+        raise FormatError(f"record without a name in its field 'event': {str(dict(raw))[:200]}")
+    family = name.partition(".")[0]
+    if family not in _PARSERS:
+        raise FormatError(f"event {name!r}: family {family!r} is not one of {', '.join(sorted(_PARSERS))}")
+    return _PARSERS[family](raw)

@@ -1,0 +1,31 @@
+"""Records written on the worker: `kickstart.inv.online` traces and `transfer.inv.local[.single]` of staged files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..events import Event
+from ._fields import flattened, required, seconds, whole
+
+
+def parse(raw: Mapping[str, Any]) -> Event:
+    """Turn one record into an event.
+
+    Pegasus' and Panorama's own records know only the HTCondor job; ours carry the attempt.
+
+    Raises
+    ------
+    FormatError
+        `wf_uuid` is missing, or a number is none.
+    """
+    fields = flattened(raw)
+    kind = str(fields.pop("event"))
+    return Event(
+        kind=kind,
+        wf_uuid=required(fields, "wf_uuid"),
+        ts=seconds(fields, "ts"),
+        job_id=fields.pop("dag_job_id", None) or None,
+        attempt=whole(fields, "attempt"),
+        fields=fields,
+    )

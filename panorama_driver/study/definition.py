@@ -1,0 +1,127 @@
+"""What a study's files say, read anew when one of them changes, and the key that an evaluation has under them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..config import Scalar, Study, load_study
+from ..errors import ParameterError
+from ..objective import Responses
+from ..render import Site, WorkflowFolder, find_site, find_workflow
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One evaluation as Dakota asks for it.
+
+    Attributes
+    ----------
+    eval_id : str
+        Dakota's number of it.
+    variables : dict
+        Values by descriptor.
+    asv : dict
+        Response to its active set: 1 value, 2 gradient, 4 Hessian, and sums of them.
+    dvv : list of str
+        Variables that derivatives are taken by.
+    components : list of str
+        Analysis components.
+    metadata : list of str
+        Metadata that Dakota wants.
+    """
+
+    eval_id: str = "1"
+    variables: dict[str, Scalar] = {}
+    asv: dict[str, int] = {}
+    dvv: list[str] = []
+    components: list[str] = []
+    metadata: list[str] = []
+
+
+class Definition:
+    """A study as its files define it now.
+
+    Parameters
+    ----------
+    path : Path
+        study.yml.
+
+    Raises
+    ------
+    UsageError
+        study.yml, the workflow folder, the site file or a response is wrong.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = path.stat().st_mtime_ns if path.exists() else 0
+        self.study: Study = load_study(path)
+        self.folder: WorkflowFolder = find_workflow(self.study.workflow, path.parent)
+        self.site: Site = find_site(self.study.site, path.parent)
+        self.responses = Responses.parse(self.study.responses)
+        self.folder.values(self.study.parameters, self.study.options)
+
+    @property
+    def stale(self) -> bool:
+        """Whether a file has changed since it was read."""
+        try:
+            changed = self._path.stat().st_mtime_ns != self._stamp
+        except FileNotFoundError:
+            return True
+        return changed or self.folder.stale or self.site.stale
+
+    def values(self, variables: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
+        """Parameters and options of one evaluation: what Dakota varies over what study.yml fixes.
+
+        Raises
+        ------
+        ParameterError
+            A variable is unknown, of the wrong type or out of its bounds.
+        """
+        parameters, options = self.folder.split(variables)
+        return self.folder.values(self.study.parameters | parameters, self.study.options | options)
+
+    def check_request(self, request: Request) -> None:
+        """Refuse what a workflow cannot give.
+
+        Raises
+        ------
+        ParameterError
+            Derivatives are asked for, or a response that study.yml does not define.
+        """
+        for label, active in request.asv.items():
+            if active & ~1:
+                raise ParameterError(
+                    f"response {label!r}: Dakota asks for derivatives (active set {active}), which workflow "
+                    f"{self.folder.spec.name!r} does not give; write numerical_gradients, or no_gradients and "
+                    "no_hessians, in study.in"
+                )
+            if label not in self.responses.forms:
+                raise ParameterError(
+                    f"response {label!r} of study.in is not in {self._path}; "
+                    f"it defines {', '.join(self.responses.forms)}"
+                )
+
+    def key(self, request: Request) -> str:
+        """Hash of all that decides what an evaluation runs: 32 hexadecimal digits.
+
+        Responses, time limits and slots are left out: they can change without anything having to run again.
+        """
+        parameters, options = self.values(request.variables)
+        whole: dict[str, Any] = {
+            "workflow": [self.folder.spec.name, self.folder.digest],
+            "site": [self.site.name, self.site.digest],
+            "engine": self.study.engine,
+            "parameters": parameters,
+            "options": options,
+            "asv": request.asv,
+            "dvv": request.dvv,
+            "components": request.components,
+        }
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

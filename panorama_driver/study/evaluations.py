@@ -1,0 +1,234 @@
+"""Runs evaluations, each once: rendered, journalled, run, measured, answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..collector.files import RunFollower
+from ..config import spell
+from ..engines.local import Outcome, Slots, machine_slots, run_bundle
+from ..errors import EvaluationError, EvaluationTimeoutError, PanoramaError, UsageError
+from ..metrics import WorkflowMetrics, correlate
+from ..render import load_bundle, render
+from ..store import Store
+from .definition import Definition, Request
+from .journal import Evaluation, Journal
+
+Report = Callable[[str], None]
+Reply = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+_POLL = 0.5
+
+
+class Evaluations:
+    """The evaluations of one study.
+
+    Parameters
+    ----------
+    study_file : Path
+        study.yml.
+    journal : Journal
+        Where each step is written down.
+    store : Store
+        Where what happened is kept.
+    """
+
+    def __init__(self, study_file: Path, journal: Journal, store: Store) -> None:
+        self._file = study_file
+        self._home = study_file.parent
+        self._journal = journal
+        self._store = store
+        self._definition: Definition | None = None
+        self._slots: Slots | None = None
+        self._running: dict[str, _Running] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs."""
+        return not self._running
+
+    async def reply(self, request: Request, report: Report) -> Reply:
+        """Have one evaluation run, unless it has been or is running, and give what Dakota gets.
+
+        Cancelled, it leaves the evaluation running for others who wait for it; `cancel` ends it.
+        """
+        on_failure: str | float = "fail"
+        try:
+            definition = self._define()
+            on_failure = definition.study.on_failure.then
+            definition.check_request(request)
+            key = definition.key(request)
+            evaluation = await self._settled(definition, key, request, report)
+            return self._answer(definition, evaluation, request, report)
+        except PanoramaError as problem:
+            _log.warning("evaluation %s: %s", request.eval_id, problem)
+            return {"state": "failed", "message": str(problem), "on_failure": on_failure}
+        except Exception as problem:  # a mistake of ours costs one evaluation, not the study
+            _log.exception("evaluation %s", request.eval_id)
+            words = f"internal error {type(problem).__name__}: {problem}; server.log has the traceback"
+            return {"state": "failed", "message": words, "on_failure": on_failure}
+
+    def cancel(self, request: Request) -> None:
+        """End an evaluation that nobody else waits for."""
+        try:
+            running = self._running.get(self._define().key(request))
+        except UsageError:
+            return
+        if running and running.waiting <= 1:
+            running.task.cancel()
+
+    async def cancel_all(self) -> None:
+        """End all that runs, and wait for that."""
+        tasks = [running.task for running in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _define(self) -> Definition:
+        if self._definition is None or self._definition.stale:
+            self._definition = Definition(self._file)
+            wanted = self._definition.study.slots
+            if self._slots is None or self.idle:
+                self._slots = machine_slots(None if wanted == "auto" else wanted)
+        return self._definition
+
+    async def _settled(self, definition: Definition, key: str, request: Request, report: Report) -> Evaluation:
+        known = self._journal.evaluations.get(key)
+        if known is not None and known.state == "succeeded":
+            report(f"evaluation {request.eval_id}: known, its workflow {known.wf_uuid} has finished before")
+            return known
+        running = self._running.get(key)
+        if running is None:
+            running = _Running(asyncio.create_task(self._run(definition, key, request)))
+            self._running[key] = running
+            running.task.add_done_callback(lambda _: self._running.pop(key))
+        report(f"evaluation {request.eval_id}: {spell(request.variables)}")
+        running.waiting += 1
+        try:
+            await asyncio.shield(running.task)
+        except asyncio.CancelledError:
+            if not running.task.cancelled():
+                raise
+        finally:
+            running.waiting -= 1
+        return self._journal.evaluations[key]
+
+    async def _run(self, definition: Definition, key: str, request: Request) -> None:
+        """Run one evaluation to its end, and write down how it ended."""
+        evaluation = self._journal.evaluations.get(key) or self._journal.record(
+            key,
+            state="received",
+            eval_id=request.eval_id,
+            variables=request.variables,
+            directory=f"evaluations/{_folder(request.eval_id)}-{key[:8]}",
+        )
+        state, message = "failed", ""
+        try:
+            outcome = await self._run_workflow(definition, evaluation)
+            state, message = ("succeeded", "") if outcome.succeeded else ("failed", outcome.reason)
+        except EvaluationTimeoutError as problem:
+            state, message = "timeout", str(problem)
+        except asyncio.CancelledError:
+            state, message = "cancelled", "cancelled; asked again, it goes on where it stopped"
+            raise
+        except (PanoramaError, OSError) as problem:
+            message = str(problem)
+        finally:
+            self._journal.record(key, state=state, message=message)
+            _log.info("evaluation %s %s %s", evaluation.eval_id, state, message)
+
+    async def _run_workflow(self, definition: Definition, evaluation: Evaluation) -> Outcome:
+        directory = self._home / evaluation.directory
+        if evaluation.wf_uuid is None:
+            parameters, options = definition.values(evaluation.variables)
+            render(definition.folder, definition.site, parameters, options, directory)
+            evaluation = self._journal.record(evaluation.key, state="submitted", wf_uuid=str(uuid.uuid4()))
+        elif evaluation.over:
+            evaluation = self._journal.record(evaluation.key, state="submitted", message="")
+        limit = definition.study.timeout_seconds
+        follower = RunFollower(directory / "run", self._store)
+        watch = asyncio.create_task(_keep_polling(follower))
+        try:
+            async with asyncio.timeout(limit):
+                return await self._with_retries(definition, evaluation, directory)
+        except TimeoutError:
+            raise EvaluationTimeoutError(f"ran longer than {definition.study.timeout}; study.yml: timeout") from None
+        finally:
+            watch.cancel()
+            follower.poll()
+
+    async def _with_retries(self, definition: Definition, evaluation: Evaluation, directory: Path) -> Outcome:
+        assert self._slots is not None
+        assert evaluation.wf_uuid is not None
+        site = load_bundle(directory).execution
+        rank = list(self._journal.evaluations).index(evaluation.key)
+        outcome = Outcome(succeeded=False)
+        for _ in range(definition.study.on_failure.retry + 1):
+            outcome = await run_bundle(
+                directory, site, evaluation.wf_uuid, self._slots, definition.study.interval_seconds, rank
+            )
+            if outcome.succeeded:
+                break
+        return outcome
+
+    def _answer(self, definition: Definition, evaluation: Evaluation, request: Request, report: Report) -> Reply:
+        """What goes back to Dakota: responses out of metrics and output files, computed from what is stored."""
+        if evaluation.state != "succeeded":
+            raise EvaluationError(f"{evaluation.state}: {evaluation.message}")
+        measured = self._measured(evaluation)
+        asked = [label for label, active in request.asv.items() if active & 1] or list(definition.responses.forms)
+        values = definition.responses.evaluate(measured, self._home / evaluation.directory / "output")
+        responses = {label: values[label] for label in asked}
+        if responses != evaluation.responses:
+            self._journal.record(evaluation.key, responses=responses)
+        report(f"evaluation {request.eval_id}: {spell(responses)}, makespan {_seconds(measured.makespan)}")
+        return {
+            "state": "ok",
+            "responses": responses,
+            "metadata": {name: value for name in request.metadata if (value := _metadata(measured, values, name))},
+            "message": "",
+            "on_failure": definition.study.on_failure.then,
+            "wf_uuid": evaluation.wf_uuid,
+        }
+
+    def _measured(self, evaluation: Evaluation) -> WorkflowMetrics:
+        assert evaluation.wf_uuid is not None
+        return correlate(self._store.events(evaluation.wf_uuid))
+
+
+class _Running:
+    """An evaluation in progress, and how many wait for it."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.task = task
+        self.waiting = 0
+
+
+async def _keep_polling(follower: RunFollower) -> None:
+    while True:
+        await asyncio.sleep(_POLL)
+        follower.poll()
+
+
+def _metadata(measured: WorkflowMetrics, values: dict[str, float], name: str) -> float | None:
+    """A response or a metric of the workflow by its name; None where it is no finite number."""
+    value = values.get(name, getattr(measured, name, None))
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _folder(eval_id: str) -> str:
+    """A folder's name from Dakota's number: 7 is 0007, 2:3 is 0002.0003."""
+    return ".".join(part.zfill(4) for part in re.findall(r"\w+", eval_id)) or time.strftime("%H%M%S")
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f} s"

@@ -1,0 +1,126 @@
+"""What a study has done, one JSON line a step, on disk before the step is taken."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..config import Scalar
+from ..errors import StoreError
+
+NAME = "journal.jsonl"
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """The last known state of one evaluation.
+
+    Attributes
+    ----------
+    key : str
+        Hash of all that defines the evaluation.
+    eval_id : str
+        Dakota's number of it.
+    variables : dict
+        Parameter values.
+    state : str
+        `received`, `submitted`, `succeeded`, `failed`, `timeout` or `cancelled`.
+    wf_uuid : str or None
+        Its workflow run, from `submitted` on.
+    directory : str
+        Its bundle, relative to the study's folder.
+    message : str
+        Why it failed.
+    responses : dict
+        What went back to Dakota.
+    started, ended : float or None
+        When it was received and when it ended [s since 1970].
+    """
+
+    key: str
+    eval_id: str
+    variables: dict[str, Scalar]
+    directory: str
+    state: str = "received"
+    wf_uuid: str | None = None
+    message: str = ""
+    responses: dict[str, float] = {}
+    started: float | None = None
+    ended: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing of it runs any more."""
+        return self.state not in ("received", "submitted")
+
+
+class Journal:
+    """The journal of one study, open for writing by its server alone.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's `.panorama` folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        self.evaluations = read(folder)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.write(self._file, b"\n" if self._path.stat().st_size else b"")  # ends a line that a crash left half written
+
+    def record(self, key: str, **changes: Any) -> Evaluation:
+        """Write a step down, durably, and give the evaluation's new state.
+
+        Raises
+        ------
+        StoreError
+            It cannot be written; the step must not be taken.
+        """
+        step = {"t": time.time(), "key": key, **changes}
+        line = json.dumps(step, separators=(",", ":")).encode() + b"\n"
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fdatasync(self._file)
+        except OSError as problem:
+            raise StoreError(
+                f"{self._path}: cannot be written: {problem.strerror}; free some space, then start the study again"
+            ) from None
+        _apply(self.evaluations, step)
+        return self.evaluations[key]
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def read(folder: Path) -> dict[str, Evaluation]:
+    """The evaluations of the study whose `.panorama` folder this is, by key, in the order they came."""
+    evaluations: dict[str, Evaluation] = {}
+    try:
+        lines = (folder / NAME).read_bytes().splitlines()
+    except FileNotFoundError:
+        return evaluations
+    for line in lines:
+        try:
+            _apply(evaluations, json.loads(line))
+        except ValueError:
+            continue  # empty, or half written by a server that was killed: the step was not taken
+    return evaluations
+
+
+def _apply(evaluations: dict[str, Evaluation], step: dict[str, Any]) -> None:
+    changes = {name: value for name, value in step.items() if name not in ("t", "key")}
+    known = evaluations.get(step["key"])
+    if known is None:
+        evaluations[step["key"]] = msgspec.convert({"key": step["key"], "started": step["t"], **changes}, Evaluation)
+        return
+    updated = msgspec.structs.replace(known, **changes)
+    ended = step["t"] if updated.over and not known.over else (known.ended if updated.over else None)
+    evaluations[step["key"]] = msgspec.structs.replace(updated, ended=ended)

