@@ -79,18 +79,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
             if "seq" not in self.fields:
                 parts.append(self.ts)
         text = "\x1f".join(_plain(part) for part in parts)
-        return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _plain(value: object) -> str:
-    """One spelling for 1, 1.0, "1" and "1.0", which file formats and brokers do not keep apart."""
+    """One spelling for 1, 1.0 and "1", which file formats and brokers do not keep apart; other text stays as it is."""
     if value is None:
         return ""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return str(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return str(int(value)) if value == value // 1 and abs(value) < 2**53 else repr(float(value))
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value)

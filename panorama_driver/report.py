@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _MOST_PANELS = 3
 _MOST_ROWS = 60
+_VISIBLE = 0.01
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -205,37 +207,54 @@ def _draw_objective(axis: Axes, report: Report, name: str) -> None:
     axis.legend()
 
 
+class _Span(NamedTuple):
+    """One attempt of a job: when it ran, since its workflow started [s], and beside which others."""
+
+    job_id: str
+    start: float
+    length: float
+    lane: int
+
+
 def _draw_time(axis: Axes, rows: Sequence[Row]) -> None:
     """One line an evaluation: when each of its jobs ran, and in between it waited."""
-    names = list(dict.fromkeys(job.job_id for row in rows if row.metrics for job in row.metrics.jobs))
-    palette = _colours(names)
-    labelled: set[str] = set()
-    for place, row in enumerate(rows):
-        if row.metrics is None or row.metrics.start is None:
-            continue
-        axis.barh(place, row.metrics.makespan or 0.0, color="#E5E5E5", height=0.8)
-        for job in row.metrics.jobs:
-            for attempt in job.attempts:
-                if attempt.start is None or attempt.wall_time is None:
-                    continue
-                seen = (job.wall_time or 0.0) > 0.02 * (row.metrics.makespan or 1.0)
-                label = job.job_id if job.job_id not in labelled and seen else None
-                labelled |= {job.job_id} if label else set()
-                axis.barh(
-                    place,
-                    attempt.wall_time,
-                    left=attempt.start - row.metrics.start,
-                    height=0.8,
-                    color=palette[job.job_id],
-                    label=label,
-                )
+    spans = [_spans(row.metrics) if row.metrics else [] for row in rows]
+    longest: dict[str, float] = {}
+    for span in itertools.chain.from_iterable(spans):
+        longest[span.job_id] = max(longest.get(span.job_id, 0.0), span.length)
+    palette = _colours(list(longest))
+    for place, (row, ran) in enumerate(zip(rows, spans, strict=True)):
+        axis.barh(place, (row.metrics.makespan if row.metrics else None) or 0.0, color="#E5E5E5", height=0.8)
+        lanes = max((span.lane for span in ran), default=0) + 1
+        for span in ran:
+            middle = place - 0.4 + 0.8 * (span.lane + 0.5) / lanes
+            axis.barh(middle, span.length, left=span.start, height=0.8 / lanes, color=palette[span.job_id])
+    whole = max((row.metrics.makespan or 0.0 for row in rows if row.metrics), default=0.0)
+    for job_id, length in longest.items():
+        if length > _VISIBLE * whole:
+            axis.barh(0, 0.0, color=palette[job_id], label=job_id)
     axis.set_yticks(range(len(rows)), [row.evaluation.eval_id for row in rows])
     axis.invert_yaxis()
-    axis.set(
-        xlabel="time since the workflow started [s]", ylabel="evaluation", title="where the time went (grey: waiting)"
+    axis.set(xlabel="time since the workflow started [s]", ylabel="evaluation")
+    axis.set_title("where the time went (grey: waiting)")
+    axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _spans(metrics: WorkflowMetrics) -> list[_Span]:
+    """Attempts in the order of their start, those that ran side by side in lanes of their own."""
+    ran = sorted(
+        (attempt.start, attempt.wall_time, job.job_id)
+        for job in metrics.jobs
+        for attempt in job.attempts
+        if attempt.start is not None and attempt.wall_time is not None
     )
-    if labelled:
-        axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    free_at: list[float] = []
+    spans = []
+    for start, length, job_id in ran:
+        lane = next((index for index, free in enumerate(free_at) if free <= start), len(free_at))
+        free_at[lane : lane + 1] = [start + length]
+        spans.append(_Span(job_id, start - (metrics.start or ran[0][0]), length, lane))
+    return spans
 
 
 def _colours(names: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Shared machines stall for seconds at a time, so a time limit an example would fail by chance.
+settings.register_profile("shared", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("shared")
 
 DATA = Path(__file__).parent / "data"
 PARABOLA = DATA / "workflows" / "parabola"

@@ -37,6 +37,12 @@ def test_both_spellings_of_keys_and_numbers_as_text_give_the_same_identity() -> 
     assert parse(flat).attempt == parse(dotted).attempt == 4
 
 
+@pytest.mark.parametrize(("one", "other"), [("12.1", "12.10"), ("01", "1.0"), ("1e3", "1000")])
+def test_names_that_look_like_numbers_stay_names(one: str, other: str) -> None:
+    events = [Event(kind="stampede.rc.meta", wf_uuid="u", fields={"lfn_id": name}) for name in (one, other)]
+    assert events[0].event_id != events[1].event_id
+
+
 def test_retries_are_kept_apart() -> None:
     first, second = (Event(kind="stampede.inv.end", wf_uuid="u", ts=5.0, job_id="j", attempt=n) for n in (3, 4))
     assert first.event_id != second.event_id
@@ -64,6 +70,8 @@ def test_static_events_have_no_time_since_the_planner_writes_the_uptime_of_its_h
         ({"event": "stampede.inv.end", "xwf_id": "u", "ts": "noon"}, "'noon', not a time in seconds"),
         ({"event": "stampede.inv.end", "xwf_id": "u", "ts": "nan"}, "not a finite time"),
         ({"event": "stampede.inv.end", "xwf_id": "u", "job_inst_id": "first"}, "not a whole number"),
+        ({"event": "stampede.inv.end", "xwf_id": "u", "job_inst_id": 3.7}, "not a whole number"),
+        ({"event": "stampede.inv.end", "xwf_id": "u", "job_inst_id": float("inf")}, "not a whole number"),
         ({"event": "kickstart.inv.online", "ts": 1.0}, "without its field 'wf_uuid'"),
     ],
 )

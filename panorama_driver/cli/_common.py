@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import Scalar
+from ..config import Scalar, shared_folder
 from ..errors import ParameterError
 from ..study.client import find_study
+
+if TYPE_CHECKING:
+    from ..render import WorkflowFolder
 
 study_option = click.option(
     "--study",
@@ -54,6 +58,14 @@ def assignments(pairs: Iterable[str]) -> dict[str, Scalar]:
             raise ParameterError(f"{pair!r}: write NAME=VALUE, such as q_h=0.42")
         values[name.strip()] = value
     return values
+
+
+def copy_study_file(folder: WorkflowFolder, home: Path) -> None:
+    """Write the workflow's study.yml into `home`; there it names the folder itself, unless that comes with us."""
+    text = (folder.path / "study.yml").read_text(encoding="utf-8")
+    if folder.path.parent != shared_folder("workflows"):
+        text = re.sub(r"^workflow:.*$", f"workflow: {json.dumps(str(folder.path))}", text, flags=re.MULTILINE)
+    (home / "study.yml").write_text(text, encoding="utf-8")
 
 
 def write_json(value: Any) -> None:

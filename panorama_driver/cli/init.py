@@ -9,8 +9,9 @@ import click
 
 from ..errors import StudyError
 from ..render import find_workflow
+from ._common import copy_study_file
 
-_FILES = ("study.in", "study.yml", "README.md")
+_OTHERS = ("study.in", "README.md")
 
 
 @click.command("init")
@@ -25,10 +26,11 @@ def command(workflow: str, directory: Path) -> None:
     """
     folder = find_workflow(workflow, Path())
     directory.mkdir(parents=True, exist_ok=True)
-    for name in _FILES:
+    for name in ("study.yml", *_OTHERS):
         if (directory / name).exists():
             raise StudyError(f"{directory / name}: is there already; choose another directory, or remove it")
-    for name in _FILES:
+    copy_study_file(folder, directory)
+    for name in _OTHERS:
         if (folder.path / name).is_file():
             shutil.copyfile(folder.path / name, directory / name)
     click.echo(f"{directory}: a study of {folder.spec.title}")

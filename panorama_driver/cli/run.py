@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import click
 
 from ..errors import EvaluationError
 from ..study import client
-from ._common import assignments, json_option, write_json
+from ._common import assignments, copy_study_file, json_option, write_json
 
 
 @click.command("run")
@@ -36,7 +35,7 @@ def command(workflow: str, pairs: tuple[str, ...], output: Path | None, as_json:
     home = (output or Path("runs") / folder.spec.name).resolve()
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "study.yml").exists():
-        shutil.copyfile(folder.path / "study.yml", home / "study.yml")
+        copy_study_file(folder, home)
     request = {"eval_id": "1", "variables": assignments(pairs), "metadata": ["makespan"]}
     [reply] = client.evaluate(str(home / "study.yml"), [request], lambda words: click.echo(words, err=True))
     if as_json:

@@ -311,7 +311,7 @@ def _peak_memory(attempt: AttemptIndex) -> Finding[int]:
 
 
 def _largest(values: list[float | None], source: str) -> Finding[int]:
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value]  # 0 was sampled between fork and exec: a process has some memory
     return Finding(int(max(known)), source) if known else unknown("no value")
 
 

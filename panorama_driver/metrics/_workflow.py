@@ -135,7 +135,7 @@ def _costs(jobs: Sequence[JobMetrics], attempts: tuple[AttemptMetrics, ...]) -> 
         "cumulative_time": sum_known(attempts, "wall_time"),
         "core_time": core_time,
         "cpu_utilization": utilization(cpu_time, core_time),
-        "peak_memory": _peak_memory(attempts),
+        "peak_memory": _peak_memory(compute),
         "io_wait": sum_known(compute, "io_wait"),
         "io_time": sum_known((*compute, *moving), "io_time"),
         "bytes_transferred": _whole(_staged(jobs, carrying, "bytes_transferred")),

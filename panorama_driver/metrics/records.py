@@ -202,7 +202,7 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
     cpu_utilization : float or None
         `cpu_time / core_time`.
     peak_memory : int or None
-        [bytes] largest of any one attempt.
+        [bytes] largest of any one attempt of a compute job.
     bytes_read, bytes_written, chars_read, chars_written, read_calls, write_calls, io_wait : int, float or None
         [bytes], [calls], [s] sums over compute jobs; what staging jobs move is `bytes_transferred`.
     io_time : float or None

@@ -22,9 +22,19 @@ def required(fields: dict[str, Any], key: str) -> str:
     FormatError
         The field is missing or empty.
     """
+    value = name(fields, key)
+    if value is None:
+        raise FormatError(f"event {fields.get('event', '?')!r} without its field {key!r}")
+    return value
+
+
+def name(fields: dict[str, Any], key: str) -> str | None:
+    """Take a text; None where it is missing or empty."""
     value = fields.pop(key, None)
     if value is None or value == "":
-        raise FormatError(f"event {fields.get('event', '?')!r} without its field {key!r}")
+        return None
+    if not isinstance(value, str | int | float):
+        raise FormatError(f"field {key!r} is {str(value)[:80]}, not a name")
     return str(value)
 
 
@@ -34,9 +44,12 @@ def whole(fields: dict[str, Any], key: str) -> int | None:
     if value is None or value == "":
         return None
     try:
-        return int(value)
-    except (TypeError, ValueError):
-        raise FormatError(f"field {key!r} is {value!r}, not a whole number") from None
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or (isinstance(value, float) and number != value):
+        raise FormatError(f"field {key!r} is {value!r}, not a whole number")
+    return number
 
 
 def seconds(fields: dict[str, Any], key: str) -> float | None:

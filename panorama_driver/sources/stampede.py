@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import Event
-from ._fields import flattened, required, seconds, whole
+from ._fields import flattened, name, required, seconds, whole
 
 _STATIC = frozenset(
     "stampede." + name
@@ -49,7 +49,7 @@ def parse(raw: Mapping[str, Any]) -> Event:
         kind=kind,
         wf_uuid=wf_uuid,
         ts=None if kind in _STATIC else ts,
-        job_id=fields.pop("job_id", None),
+        job_id=name(fields, "job_id"),
         attempt=whole(fields, "job_inst_id"),
         invocation=whole(fields, "inv_id"),
         fields=fields,

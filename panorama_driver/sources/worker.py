@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..events import Event
-from ._fields import flattened, required, seconds, whole
+from ._fields import flattened, name, required, seconds, whole
 
 
 def parse(raw: Mapping[str, Any]) -> Event:
@@ -25,7 +25,7 @@ def parse(raw: Mapping[str, Any]) -> Event:
         kind=kind,
         wf_uuid=required(fields, "wf_uuid"),
         ts=seconds(fields, "ts"),
-        job_id=fields.pop("dag_job_id", None) or None,
+        job_id=name(fields, "dag_job_id"),
         attempt=whole(fields, "attempt"),
         fields=fields,
     )

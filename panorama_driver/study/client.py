@@ -70,7 +70,7 @@ def evaluate(
     Returns
     -------
     list of dict
-        One reply an evaluation, in the same order: `state` (ok, failed, cancelled), `responses`, `metadata`,
+        One reply an evaluation, in the same order: `state` (ok, failed, timeout, cancelled), `responses`, `metadata`,
         `message`, `on_failure`.
 
     Raises

@@ -15,8 +15,9 @@ from typing import Any
 from ..collector.files import RunFollower
 from ..config import spell
 from ..engines.local import Outcome, Slots, machine_slots, run_bundle
-from ..errors import EvaluationError, EvaluationTimeoutError, PanoramaError, UsageError
+from ..errors import EvaluationTimeoutError, PanoramaError, ResponseError, UsageError
 from ..metrics import WorkflowMetrics, correlate
+from ..objective import Responses
 from ..render import load_bundle, render
 from ..store import Store
 from .definition import Definition, Request
@@ -72,7 +73,7 @@ class Evaluations:
         except PanoramaError as problem:
             _log.warning("evaluation %s: %s", request.eval_id, problem)
             return {"state": "failed", "message": str(problem), "on_failure": on_failure}
-        except Exception as problem:  # a mistake of ours costs one evaluation, not the study
+        except Exception as problem:  # noqa: BLE001 (a mistake of ours costs one evaluation, not the study)
             _log.exception("evaluation %s", request.eval_id)
             words = f"internal error {type(problem).__name__}: {problem}; server.log has the traceback"
             return {"state": "failed", "message": words, "on_failure": on_failure}
@@ -104,14 +105,14 @@ class Evaluations:
     async def _settled(self, definition: Definition, key: str, request: Request, report: Report) -> Evaluation:
         known = self._journal.evaluations.get(key)
         if known is not None and known.state == "succeeded":
-            report(f"evaluation {request.eval_id}: known, its workflow {known.wf_uuid} has finished before")
+            report(f"known, its workflow {known.wf_uuid} has finished before")
             return known
         running = self._running.get(key)
         if running is None:
             running = _Running(asyncio.create_task(self._run(definition, key, request)))
             self._running[key] = running
             running.task.add_done_callback(lambda _: self._running.pop(key))
-        report(f"evaluation {request.eval_id}: {spell(request.variables)}")
+        report(spell(request.variables))
         running.waiting += 1
         try:
             await asyncio.shield(running.task)
@@ -182,21 +183,22 @@ class Evaluations:
 
     def _answer(self, definition: Definition, evaluation: Evaluation, request: Request, report: Report) -> Reply:
         """What goes back to Dakota: responses out of metrics and output files, computed from what is stored."""
+        on_failure = definition.study.on_failure.then
         if evaluation.state != "succeeded":
-            raise EvaluationError(f"{evaluation.state}: {evaluation.message}")
+            return {"state": evaluation.state, "message": evaluation.message, "on_failure": on_failure}
         measured = self._measured(evaluation)
         asked = [label for label, active in request.asv.items() if active & 1] or list(definition.responses.forms)
-        values = definition.responses.evaluate(measured, self._home / evaluation.directory / "output")
-        responses = {label: values[label] for label in asked}
+        output = self._home / evaluation.directory / "output"
+        responses = definition.responses.only(asked).evaluate(measured, output)
         if responses != evaluation.responses:
             self._journal.record(evaluation.key, responses=responses)
-        report(f"evaluation {request.eval_id}: {spell(responses)}, makespan {_seconds(measured.makespan)}")
+        report(f"{spell(responses)}, makespan {_seconds(measured.makespan)}")
         return {
             "state": "ok",
             "responses": responses,
-            "metadata": {name: value for name in request.metadata if (value := _metadata(measured, values, name))},
+            "metadata": _metadata(definition.responses, request.metadata, measured, output),
             "message": "",
-            "on_failure": definition.study.on_failure.then,
+            "on_failure": on_failure,
             "wf_uuid": evaluation.wf_uuid,
         }
 
@@ -219,10 +221,18 @@ async def _keep_polling(follower: RunFollower) -> None:
         follower.poll()
 
 
-def _metadata(measured: WorkflowMetrics, values: dict[str, float], name: str) -> float | None:
-    """A response or a metric of the workflow by its name; None where it is no finite number."""
-    value = values.get(name, getattr(measured, name, None))
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+def _metadata(known: Responses, names: list[str], measured: WorkflowMetrics, output: Path) -> dict[str, float]:
+    """Responses and metrics of the workflow by name; one that is unknown is left out, since Dakota can do without."""
+    found: dict[str, float] = {}
+    for name in names:
+        try:
+            found |= known.only([name]).evaluate(measured, output)
+        except ResponseError as problem:
+            _log.warning("metadata %s: %s", name, problem)
+        metric = getattr(measured, name, None)
+        if isinstance(metric, int | float) and math.isfinite(metric):
+            found.setdefault(name, float(metric))
+    return found
 
 
 def _folder(eval_id: str) -> str:

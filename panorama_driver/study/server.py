@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,11 @@ class Server:
         requests = msgspec.convert(message["evaluations"], list[Request])
         self._watch_owner(message.get("owner"))
 
-        def report(words: str) -> None:
-            _send(writer, {"report": words})
+        def report(request: Request, words: str) -> None:
+            which = f"{request.eval_id}: " if len(requests) > 1 else ""
+            _send(writer, {"report": which + words})
 
-        work = asyncio.gather(*(self._evaluations.reply(request, report) for request in requests))
+        work = asyncio.gather(*(self._evaluations.reply(each, partial(report, each)) for each in requests))
         ask = asyncio.create_task(reader.readline())
         life = asyncio.create_task(_signs_of_life(writer))
         try:

@@ -203,7 +203,7 @@ def events_so_far(path: Path, name: str, job: str) -> list[dict[str, Any]]:
 
 def processes_in(path: Path) -> list[str]:
     """Command lines of processes whose working directory is the scratch of this bundle."""
-    return [line for line in _processes_in(str(path / "run/scratch"))]
+    return list(_processes_in(str(path / "run/scratch")))
 
 
 def _processes_in(directory: str) -> Iterator[str]:

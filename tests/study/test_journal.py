@@ -63,7 +63,9 @@ def test_a_full_disk_is_an_error_that_says_where_and_what_to_do(tmp_path: Path) 
     import os
 
     os.dup2(os.open(full, os.O_WRONLY), journal._file)
-    with pytest.raises(StoreError, match=r"journal\.jsonl: cannot be written: No space left on device; free some space"):
+    with pytest.raises(
+        StoreError, match=r"journal\.jsonl: cannot be written: No space left on device; free some space"
+    ):
         journal.record("k", eval_id="1", variables={}, directory="d")
     assert "k" not in journal.evaluations
 

@@ -1,0 +1,7 @@
+"""From where events come out to where they are kept, each exactly once; what is no event becomes a dead letter."""
+
+from __future__ import annotations
+
+from .files import Drained, RunFollower, drain
+
+__all__ = ["Drained", "RunFollower", "drain"]

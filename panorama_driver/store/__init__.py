@@ -1,0 +1,37 @@
+"""Where events are kept, each once: one interface, `Store`, over interchangeable engines."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import StoreError
+from ._base import DeadLetter, Page, Store, WorkflowSummary
+from ._filesystem import network_filesystem
+
+__all__ = ["DeadLetter", "Page", "Store", "WorkflowSummary", "network_filesystem", "open_store"]
+
+
+def open_store(path_or_url: str | os.PathLike[str], readonly: bool = False) -> Store:
+    """Open a store, and make it where it is missing.
+
+    Parameters
+    ----------
+    path_or_url : str or path
+        A path or `sqlite:///path` is one SQLite file (`sqlite:////path` an absolute one).
+    readonly : bool
+        Only look: nothing is created, changed or locked.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be opened, its format is newer than this program, or the URL names an unknown engine.
+    """
+    from .sqlite import SQLiteStore
+
+    text = os.fspath(path_or_url)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return SQLiteStore(text, readonly=readonly)
+    if scheme != "sqlite" or not rest.startswith("/"):
+        raise StoreError(f"{text}: no engine for this store; give the path of a file, or sqlite:///PATH")
+    return SQLiteStore(rest[1:], readonly=readonly)

@@ -1,0 +1,174 @@
+"""What every store of events can do: the collector writes through it, metrics and dashboard read through it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import msgspec
+
+from ..events import Event
+
+
+class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One workflow run that the store has events of.
+
+    Attributes
+    ----------
+    wf_uuid : str
+        The run.
+    label : str or None
+        Its name, as the first event that carried one told; None where none did.
+    first, last : float or None
+        Event time of its earliest and latest event [s since 1970, UTC]; None where no event has a time.
+    """
+
+    wf_uuid: str
+    label: str | None = None
+    first: float | None = None
+    last: float | None = None
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that came in and could not be made an event, kept so that nothing vanishes without a word.
+
+    Attributes
+    ----------
+    reason : str
+        Why it is no event.
+    source : str
+        The file or queue it came from.
+    offset : int or None
+        Where it begins in the file [bytes]; None where the source has no positions.
+    size : int
+        Its whole length [bytes].
+    head : bytes
+        Its beginning, as it came.
+    buried : float or None
+        When it was put aside [s since 1970, UTC]; the store fills it in.
+    """
+
+    reason: str
+    source: str
+    offset: int | None = None
+    size: int = 0
+    head: bytes = b""
+    buried: float | None = None
+
+
+class Page(NamedTuple):
+    """What arrived after a cursor, and the cursor to ask with next."""
+
+    events: list[Event]
+    cursor: int
+
+
+class Store(ABC):
+    """Events of many workflows, each kept once.
+
+    Choose by the number of machines that write:
+
+    - `panorama_driver.store.sqlite.SQLiteStore` (a path): one file and no service; one machine writes, any number of
+      processes of that machine read at the same time. Right for a laptop, a login node, and any study whose server
+      collects by itself.
+
+    A store may be shared by the threads of a process. It is a context manager that closes itself. Every method raises
+    `panorama_driver.errors.StoreError` when the store cannot be read or written, and then has changed nothing.
+
+    `panorama_driver.store.testing.StoreContract` holds what all engines promise, as tests: a new engine subclasses it.
+    """
+
+    @abstractmethod
+    def put(self, events: Iterable[Event], *, ingested: float | None = None) -> int:
+        """Keep `events`, all or none of them; they are committed when this returns.
+
+        An event whose `event_id` is already there is left as it is, so that anything may be put again.
+
+        Parameters
+        ----------
+        events : iterable of Event
+            In the order in which they should be found again where their times are equal.
+        ingested : float, optional
+            Ingest time [s since 1970, UTC], kept beside the event's own; now, unless told.
+
+        Returns
+        -------
+        int
+            How many were new.
+
+        Raises
+        ------
+        FormatError
+            An event has a key that is no text or number of 64 bits; it names the event, and nothing was kept.
+        """
+
+    @abstractmethod
+    def events(self, wf_uuid: str, kinds: Collection[str] | None = None) -> Iterator[Event]:
+        """Events of one workflow, in the order of event time, then of arrival; those without a time come first.
+
+        The iterator sees the store as it was at its first step, whatever is written meanwhile.
+
+        Parameters
+        ----------
+        wf_uuid : str
+            The workflow run; one that is not known has no events.
+        kinds : collection of str, optional
+            Only these kinds, such as `{"stampede.inv.end"}`; all, unless told.
+        """
+
+    @abstractmethod
+    def workflows(self) -> list[WorkflowSummary]:
+        """Every workflow that the store has events of, in the order of first arrival."""
+
+    @abstractmethod
+    def since(self, cursor: int = 0, kinds: Collection[str] | None = None, *, limit: int = 1000) -> Page:
+        """Events in the order of arrival, for those who follow the store.
+
+        Ask again with the cursor of the answer; an empty page means that nothing more has arrived yet. No event is
+        skipped or seen twice, however many write.
+
+        Parameters
+        ----------
+        cursor : int
+            0 to begin with, then `Page.cursor`. It means nothing to another store.
+        kinds : collection of str, optional
+            Only these kinds; all, unless told.
+        limit : int
+            No more than this many events a page.
+        """
+
+    @abstractmethod
+    def ingested(self, event: Event) -> float | None:
+        """When the event first came in [s since 1970, UTC]; None where it never did."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Number of events."""
+
+    @abstractmethod
+    def bury(self, letters: Iterable[DeadLetter]) -> int:
+        """Keep what could not be made an event; the same letter put again is kept once.
+
+        Returns
+        -------
+        int
+            How many were new.
+        """
+
+    @abstractmethod
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """Everything buried, in the order in which it was."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the store; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

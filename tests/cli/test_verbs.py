@@ -1,0 +1,208 @@
+"""The command line as a person and as a program meet it: words, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PARABOLA
+
+MakeStudy = Callable[..., Path]
+
+_STUDY_IN = """
+environment
+  tabular_data
+method
+  list_parameter_study
+    list_of_points 0.0 0.3 1.3
+  output silent
+variables
+  continuous_design 1
+    initial_point 1.0
+    lower_bounds -2
+    upper_bounds 2
+    descriptors 'x'
+interface
+  analysis_drivers 'panorama-driver'
+    fork
+      parameters_file 'params.in'
+      results_file 'results.out'
+      file_tag file_save
+      work_directory named 'work/eval' directory_tag directory_save
+  analysis_components 'study.yml'
+  failure_capture recover 1000
+  asynchronous evaluation_concurrency 2
+responses
+  objective_functions 1
+    descriptors 'y'
+  no_gradients
+  no_hessians
+"""
+
+
+def panorama(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from panorama_driver.cli import main; main()", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of three evaluations that real Dakota has run through `panorama study`."""
+    home = tmp_path_factory.mktemp("finished")
+    (home / "study.in").write_text(_STUDY_IN)
+    study = "responses: {y: {output: result.json, value: y}, makespan: workflow.makespan}\n"
+    (home / "study.yml").write_text(f"workflow: {PARABOLA}\n{study}")
+    done = panorama("study", home)
+    if "no dakota on PATH" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (home / "said").write_text(done.stdout)
+    return home
+
+
+def test_help_imports_click_and_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from panorama_driver.cli import main\n"
+        "sys.argv = ['panorama', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(eval(done.stderr))
+    assert "click" in loaded
+    assert not loaded & {"rich", "yaml", "jinja2", "msgspec", "numpy", "Pegasus", "matplotlib", "asyncio", "sqlite3"}
+
+
+def test_every_verb_has_help_and_the_list_is_complete() -> None:
+    listed = [line.split()[0] for line in panorama("--help").stdout.partition("Commands:")[2].splitlines() if line]
+    folder = Path(sys.modules["tests.conftest"].__file__ or "").parent.parent / "panorama_driver" / "cli"
+    assert sorted(listed) == sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    for verb in listed:
+        assert panorama(verb, "--help").returncode == 0
+
+
+def test_a_study_tells_each_evaluation_and_ends_with_the_best_a_table_a_picture_and_what_to_try(
+    finished: Path,
+) -> None:
+    said = (finished / "said").read_text()
+    for number in (1, 2, 3):
+        assert f"evaluation {number}: finished, y = " in said
+    assert "best: x = 0.3 with y = 0" in said
+    assert "truth: x = 0.3, found 0.3, off by 0.0000" in said
+    assert "3 evaluations, 0 failed" in said
+    assert "panorama show 1" in said
+    assert (finished / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert "DAKOTA execution time" in (finished / "dakota.log").read_text()
+
+
+def test_status_lists_evaluations_for_people_and_programs(finished: Path) -> None:
+    done = panorama("status", finished)
+    assert done.returncode == 0
+    assert "3  succeeded  x = 1.3  y = 1" in done.stdout
+    told = json.loads(panorama("status", finished, "--json").stdout)
+    assert [row["evaluation"]["responses"]["y"] for row in told["evaluations"]] == pytest.approx([0.09, 0.0, 1.0])
+    assert all(row["done"] == row["jobs"] == 8 for row in told["evaluations"])
+
+
+def test_show_tells_an_evaluation_job_by_job(finished: Path) -> None:
+    done = panorama("show", "2", "--study", finished)
+    assert done.returncode == 0
+    assert "sh_split" in done.stdout
+    told = json.loads(panorama("show", "2", "--study", finished, "--json").stdout)
+    assert told["evaluation"]["variables"] == {"x": 0.3}
+    jobs = {job["job_id"]: job for job in told["metrics"]["jobs"]}
+    assert jobs["square_last"]["state"] == "succeeded"
+    assert jobs["square_last"]["cpu_time"] > 0
+    by_workflow = panorama("show", told["metrics"]["wf_uuid"][:8], "--study", finished, "--json").stdout
+    assert json.loads(by_workflow) == told
+
+
+def test_show_of_something_unknown_names_what_there_is(finished: Path) -> None:
+    done = panorama("show", "12", "--study", finished)
+    assert done.returncode == 2
+    assert "no evaluation '12'; there are 1, 2, 3" in done.stderr
+
+
+def test_report_as_json_holds_what_the_table_shows(finished: Path) -> None:
+    told = json.loads(panorama("report", finished, "--json").stdout)
+    assert told["objective"] == "y"
+    assert told["truth"] == {"x": 0.3}
+    assert len(told["rows"]) == 3
+
+
+def test_running_a_study_again_runs_no_workflow_again(finished: Path) -> None:
+    before = json.loads(panorama("status", finished, "--json").stdout)
+    assert panorama("study", finished, "--plain").returncode == 0
+    assert json.loads(panorama("status", finished, "--json").stdout) == before
+
+
+def test_run_evaluates_once_and_prints_the_responses(tmp_path: Path) -> None:
+    done = panorama("run", PARABOLA, "--set", "x=0.5", "-o", tmp_path / "trial")
+    assert done.returncode == 0, done.stderr
+    assert "y = 0.04" in done.stdout
+    told = json.loads(panorama("run", PARABOLA, "--set", "x=0.5", "-o", tmp_path / "trial", "--json").stdout)
+    assert told["responses"]["y"] == pytest.approx(0.04)
+    assert panorama("stop", tmp_path / "trial").returncode == 0
+
+
+def test_run_of_a_failing_workflow_exits_1_and_says_why(tmp_path: Path) -> None:
+    done = panorama("run", PARABOLA, "--set", "trouble=fail", "-o", tmp_path / "trial")
+    assert done.returncode == 1
+    assert "square_last failed with exit code 1: square.py: asked to fail" in done.stderr
+    assert panorama("status", tmp_path / "trial").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("run", "nowhere"), 2, "workflow 'nowhere'"),
+        (("run", PARABOLA, "--set", "x"), 2, "write NAME=VALUE"),
+        (("run", PARABOLA, "--set", "x=[1]"), 2, "write NAME=VALUE"),
+        (("run", PARABOLA, "--set", "x=50"), 1, "out of its bounds"),
+        (("render", PARABOLA, "--set", "y=1", "-o", "b"), 2, "parameter 'y' is not in"),
+        (("render", PARABOLA, "--site", "venus", "-o", "b"), 2, "site 'venus'"),
+        (("status",), 2, "no study.yml in"),
+        (("study",), 2, "study.in: no such file"),
+        (("dance",), 2, "No such command 'dance'"),
+    ],
+)
+def test_wrong_input_exits_with_its_code_and_words(
+    words: tuple[object, ...], code: int, said: str, tmp_path: Path
+) -> None:
+    done = panorama(*words, cwd=tmp_path)
+    assert said in done.stderr
+    assert done.returncode == code
+
+
+def test_check_finds_what_would_hurt(make_study: MakeStudy) -> None:
+    home = make_study()
+    (home / "study.in").write_text(_STUDY_IN.replace("file_tag file_save", "file_tag"))
+    done = panorama("check", home / "study.in")
+    assert "file_save" in done.stdout
+    (home / "study.yml").write_text("workflow: nowhere\n")
+    done = panorama("check", home / "study.in")
+    assert done.returncode == 2
+    assert "workflow 'nowhere'" in done.stdout
+
+
+def test_init_makes_a_study_and_overwrites_none(tmp_path: Path) -> None:
+    done = panorama("init", "sns_nanodiamond", tmp_path / "mine")
+    assert done.returncode == 0, done.stderr
+    assert {"study.in", "study.yml"} <= {path.name for path in (tmp_path / "mine").iterdir()}
+    assert panorama("check", tmp_path / "mine" / "study.in").returncode == 0
+    again = panorama("init", "sns_nanodiamond", tmp_path / "mine")
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+
+
+def test_doctor_names_what_is_missing_and_how_to_mend_it() -> None:
+    told = json.loads(panorama("doctor", "--json").stdout)
+    assert {"dakota", "local", "pegasus", "sns_nanodiamond"} <= {check["purpose"] for check in told}
+    assert all(check["found"] or check["mend"] for check in told)
