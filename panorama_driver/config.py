@@ -56,6 +56,8 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Name of a workflow that comes with the package, or a path.
     responses : dict
         Name of a response to an expression over metrics, or a place in an output file.
+    gradients, hessians : dict
+        Name of a response to the place in an output file where the workflow writes its derivatives.
     site : str
         Name of a site that comes with the package, or a path.
     engine : str
@@ -76,6 +78,8 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     workflow: str
     responses: dict[str, Any] = {}
+    gradients: dict[str, Any] = {}
+    hessians: dict[str, Any] = {}
     site: str = "local"
     engine: Literal["local"] = "local"
     parameters: dict[str, Scalar] = {}

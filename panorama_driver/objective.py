@@ -21,7 +21,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol, TypeVar
@@ -59,13 +59,22 @@ class Responses:
     ----------
     forms : mapping of str to Form
         How each response is found, by its name, in the order of the study.
+    gradients, hessians : mapping of str to JsonValue
+        Where the workflow writes derivatives: an object of numbers by variable, or by variable and variable.
     """
 
     forms: Mapping[str, Form]
+    gradients: Mapping[str, JsonValue] = field(default_factory=dict)
+    hessians: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, responses: Mapping[str, object]) -> Responses:
-        """Read the mapping under `responses` in study.yml.
+    def parse(
+        cls,
+        responses: Mapping[str, object],
+        gradients: Mapping[str, object] | None = None,
+        hessians: Mapping[str, object] | None = None,
+    ) -> Responses:
+        """Read the mappings under `responses`, `gradients` and `hessians` in study.yml.
 
         Raises
         ------
@@ -77,11 +86,33 @@ class Responses:
             raise ResponseError(
                 "study.yml asks for no responses; write at least one, such as 'makespan: workflow.makespan'"
             )
-        return cls(_for_each(responses, _form))
+        derivatives = [_for_each(wanted or {}, _derivative) for wanted in (gradients, hessians)]
+        return cls(_for_each(responses, _form), *derivatives)
 
     def only(self, names: Collection[str]) -> Responses:
         """These responses and no others; names that are none are left out."""
         return Responses({name: form for name, form in self.forms.items() if name in names})
+
+    def gradient(self, name: str, variables: Sequence[str], output_dir: Path) -> list[float]:
+        """Derivatives of a response by each of `variables`, in their order.
+
+        Raises
+        ------
+        ResponseError
+            The output file lacks one of them.
+        """
+        return [self.gradients[name].below(variable).number(output_dir) for variable in variables]
+
+    def hessian(self, name: str, variables: Sequence[str], output_dir: Path) -> list[list[float]]:
+        """Second derivatives of a response, a row for each of `variables`.
+
+        Raises
+        ------
+        ResponseError
+            The output file lacks one of them.
+        """
+        place = self.hessians[name]
+        return [[place.below(row).below(column).number(output_dir) for column in variables] for row in variables]
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -120,8 +151,19 @@ class JsonValue:
         if not isinstance(self.value, str) or not _PATH.fullmatch(self.value):
             raise ResponseError(f"value {self.value!r} is no path of names and [numbers], such as fit.peaks[0].width")
 
+    def below(self, name: str) -> JsonValue:
+        """The value of that name in the object at this path."""
+        return JsonValue(self.output, f"{self.value}.{name}")
+
+    def number(self, output_dir: Path) -> float:
+        """The value as a finite number."""
+        return _finite(self._walked(output_dir))
+
     def find(self, workflow: WorkflowMetrics, output_dir: Path) -> object:
         """Walk down the path."""
+        return self._walked(output_dir)
+
+    def _walked(self, output_dir: Path) -> object:
         file = output_dir / self.output
         try:
             here = json.loads(_content(file))
@@ -227,6 +269,13 @@ def _form(wanted: object) -> Form:
         f"{wanted!r} is none of: an expression such as workflow.makespan; {{output: FILE, value: PATH}} for a JSON "
         "file; {output: FILE, column: N, row: N} for a table"
     )
+
+
+def _derivative(wanted: object) -> JsonValue:
+    form = _form(wanted)
+    if not isinstance(form, JsonValue):
+        raise ResponseError(f"{wanted!r} is not {{output: FILE, value: PATH}} of an object of derivatives by variable")
+    return form
 
 
 def _finite(found: object) -> float:

@@ -15,6 +15,8 @@ from ..errors import ParameterError
 from ..objective import Responses
 from ..render import Site, WorkflowFolder, find_site, find_workflow
 
+VALUE, GRADIENT, HESSIAN = 1, 2, 4
+
 
 class Request(msgspec.Struct, frozen=True):
     """One evaluation as Dakota asks for it.
@@ -63,7 +65,7 @@ class Definition:
         self.study: Study = load_study(path)
         self.folder: WorkflowFolder = find_workflow(self.study.workflow, path.parent)
         self.site: Site = find_site(self.study.site, path.parent)
-        self.responses = Responses.parse(self.study.responses)
+        self.responses = Responses.parse(self.study.responses, self.study.gradients, self.study.hessians)
         self.folder.values(self.study.parameters, self.study.options)
 
     @property
@@ -95,16 +97,21 @@ class Definition:
             Derivatives are asked for, or a response that study.yml does not define.
         """
         for label, active in request.asv.items():
-            if active & ~1:
-                raise ParameterError(
-                    f"response {label!r}: Dakota asks for derivatives (active set {active}), which workflow "
-                    f"{self.folder.spec.name!r} does not give; write numerical_gradients, or no_gradients and "
-                    "no_hessians, in study.in"
-                )
             if label not in self.responses.forms:
                 raise ParameterError(
                     f"response {label!r} of study.in is not in {self._path}; "
                     f"it defines {', '.join(self.responses.forms)}"
+                )
+            self._check_derivatives(label, active)
+
+    def _check_derivatives(self, label: str, active: int) -> None:
+        known = (GRADIENT, self.responses.gradients, "gradients"), (HESSIAN, self.responses.hessians, "hessians")
+        for bit, places, word in known:
+            if active & bit and label not in places:
+                raise ParameterError(
+                    f"response {label!r}: Dakota asks for {word} (active set {active}), which {self._path} does not "
+                    f"name; write numerical_{word} or no_{word} in study.in, or say under {word} where the workflow "
+                    "writes them"
                 )
 
     def key(self, request: Request) -> str:

@@ -20,7 +20,7 @@ from ..metrics import WorkflowMetrics, correlate
 from ..objective import Responses
 from ..render import load_bundle, render
 from ..store import Store
-from .definition import Definition, Request
+from .definition import GRADIENT, HESSIAN, VALUE, Definition, Request
 from .journal import Evaluation, Journal
 
 Report = Callable[[str], None]
@@ -187,7 +187,7 @@ class Evaluations:
         if evaluation.state != "succeeded":
             return {"state": evaluation.state, "message": evaluation.message, "on_failure": on_failure}
         measured = self._measured(evaluation)
-        asked = [label for label, active in request.asv.items() if active & 1] or list(definition.responses.forms)
+        asked = [label for label, active in request.asv.items() if active & VALUE] or list(definition.responses.forms)
         output = self._home / evaluation.directory / "output"
         responses = definition.responses.only(asked).evaluate(measured, output)
         if responses != evaluation.responses:
@@ -196,11 +196,17 @@ class Evaluations:
         return {
             "state": "ok",
             "responses": responses,
+            "gradients": self._derivatives(request, GRADIENT, definition.responses.gradient, output),
+            "hessians": self._derivatives(request, HESSIAN, definition.responses.hessian, output),
             "metadata": _metadata(definition.responses, request.metadata, measured, output),
             "message": "",
             "on_failure": on_failure,
             "wf_uuid": evaluation.wf_uuid,
         }
+
+    @staticmethod
+    def _derivatives(request: Request, bit: int, find: Callable[..., Any], output: Path) -> dict[str, Any]:
+        return {label: find(label, request.dvv, output) for label, active in request.asv.items() if active & bit}
 
     def _measured(self, evaluation: Evaluation) -> WorkflowMetrics:
         assert evaluation.wf_uuid is not None

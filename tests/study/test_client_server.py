@@ -121,7 +121,7 @@ def test_a_changed_workflow_is_run_anew(make_study: MakeStudy, tmp_path: Path) -
     [
         ({}, request(0.5, speed=1.0), "parameter 'speed' is not in"),
         ({}, request(99.0), "out of its bounds"),
-        ({}, request(0.5) | {"asv": {"y": 3}}, "derivatives"),
+        ({}, request(0.5) | {"asv": {"y": 3}}, "asks for gradients"),
         ({}, request(0.5) | {"asv": {"z": 1}}, "'z' of study.in is not in"),
         ({}, request(0.5, trouble="fail"), "asked to fail"),
         ({}, request(0.5, trouble="no-value"), "result.json"),
@@ -240,3 +240,12 @@ def test_the_study_file_is_found_from_the_work_directory_upwards(make_study: Mak
     assert client.find_study(str(work)) == str(home / "study.yml")
     with pytest.raises(StudyError, match=r"no other\.yml in .*eval\.3 nor in any folder above"):
         client.find_study(str(work), "other.yml")
+
+
+def test_derivatives_that_the_workflow_writes_go_to_dakota(make_study: MakeStudy) -> None:
+    home = make_study(
+        gradients="{y: {output: result.json, value: gradient}}", hessians="{y: {output: result.json, value: hessian}}"
+    )
+    [reply] = evaluate(home, request(0.5) | {"asv": {"y": 7}, "dvv": ["x"]})
+    assert reply["gradients"] == {"y": [pytest.approx(0.4)]}
+    assert reply["hessians"] == {"y": [[2.0]]}

@@ -16,5 +16,6 @@ if trouble == "fail" or (trouble == "once" and not Path("tried").exists()):
 if trouble == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
 if trouble != "no-output":
-    result = {} if trouble == "no-value" else {"y": (x - offset) ** 2, "inputs": [x, offset]}
+    derivatives = {"gradient": {"x": 2 * (x - offset)}, "hessian": {"x": {"x": 2.0}}}
+    result = {} if trouble == "no-value" else {"y": (x - offset) ** 2, "inputs": [x, offset], **derivatives}
     Path("result.json").write_text(json.dumps(result))
