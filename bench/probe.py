@@ -1,0 +1,197 @@
+"""How true the probe's numbers are and what it costs: the job's own getrusage and known bytes against the last record.
+
+    python bench/probe.py [--json] [--runs N]
+
+Runs with and without the probe alternate, so that a busy machine disturbs both alike; CPU time is compared, since wall
+time on a shared machine says little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from panorama_driver.probe import command
+
+PRELUDE = """
+import os, resource, sys, time
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+def work(rounds):
+    for _ in range(rounds): sum(range(1000))
+def tell():
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    with open(sys.argv[1], "w") as file: file.write(repr(cpu))
+    os._exit(0)
+"""
+JOBS = {
+    "CPU burner, 1 s": "burn(1)",
+    "forks 100 children of 10 ms": (
+        "for _ in range(100):\n    if os.fork() == 0: burn(0.01); os._exit(0)\n    os.wait()"
+    ),
+}
+WRITES = """
+file = os.open(sys.argv[1] + ".data", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+for _ in range(1024): os.write(file, bytes(65536))
+os.fsync(file)
+os._exit(0)
+"""
+WRITTEN = 1024 * 65536
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One quantity of one job: medians over the runs, their error [%] and the worst of a single run [%]."""
+
+    job: str
+    quantity: str
+    truth: float
+    probe: float
+    error: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the probe adds, each a median: CPU [s], time [s] or a ratio [%]."""
+
+    name: str
+    value: float
+    unit: str
+
+
+class Bench:
+    """Runs jobs in a folder of their own."""
+
+    def __init__(self, folder: Path, runs: int) -> None:
+        self.folder = folder
+        self.runs = runs
+
+    def job(self, body: str) -> list[str]:
+        return [sys.executable, "-IS", "-c", PRELUDE + body + "\ntell()", str(self.folder / "truth")]
+
+    def probed(self, job: list[str], interval: float = 1.0) -> list[str]:
+        return [*command(), "--interval", str(interval), "--trace", str(self.folder / "trace"), "--", *job]
+
+    def truth(self) -> float:
+        return float((self.folder / "truth").read_text())
+
+    def last(self) -> dict[str, float]:
+        record: dict[str, float] = json.loads((self.folder / "trace").read_text().splitlines()[-1])
+        return record
+
+
+def usage_of(words: list[str]) -> tuple[float, float]:
+    """Run a command; return its CPU time with all its children's [s] and its wall time [s]."""
+    begin = time.perf_counter()
+    pid = os.posix_spawn(words[0], words, os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"wait status {status} of {words}")
+    return usage.ru_utime + usage.ru_stime, time.perf_counter() - begin
+
+
+def accuracy(name: str, quantity: str, pairs: list[tuple[float, float]]) -> Accuracy:
+    truth = statistics.median(truth for truth, _ in pairs)
+    probe = statistics.median(probe for _, probe in pairs)
+    errors = [100 * (probe - truth) / truth for truth, probe in pairs]
+    return Accuracy(name, quantity, truth, probe, 100 * (probe - truth) / truth, max(errors, key=abs))
+
+
+def accuracies(bench: Bench) -> list[Accuracy]:
+    """Compare the last record with what each job knows of itself; the short one with what it uses without a probe."""
+
+    def cpu(body: str) -> tuple[float, float]:
+        usage_of(bench.probed(bench.job(body)))
+        return bench.truth(), bench.last()["utime"] + bench.last()["stime"]
+
+    def short() -> tuple[float, float]:
+        job = bench.job("burn(0.02); os._exit(0)")
+        truth, _ = usage_of(job)
+        usage_of(bench.probed(job))
+        return truth, bench.last()["utime"] + bench.last()["stime"]
+
+    def written() -> tuple[float, float]:
+        usage_of(bench.probed(bench.job(WRITES)))
+        return WRITTEN, bench.last()["wchar"]
+
+    rows = [accuracy(name, "CPU [s]", [cpu(body) for _ in range(bench.runs)]) for name, body in JOBS.items()]
+    rows.append(accuracy("burns 20 ms", "CPU [s]", [short() for _ in range(10 * bench.runs)]))
+    rows.append(accuracy("writer, 64 MiB and fsync", "wchar [bytes]", [written() for _ in range(bench.runs)]))
+    return rows
+
+
+def slow_down(bench: Bench) -> list[Cost]:
+    """Give the same work to a job with and without the probe, in turn; the least disturbed run of each is compared."""
+    job = bench.job("work(120000)")
+    cpu, wall = [], []
+    for _ in range(bench.runs):
+        _, bare_wall = usage_of(job)
+        bare = bench.truth()
+        _, probed_wall = usage_of(bench.probed(job))
+        cpu.append((bare, bench.truth()))
+        wall.append((bare_wall, probed_wall))
+    return [
+        Cost("job's own CPU time at a 1 s interval, slow-down", more(cpu), "%"),
+        Cost("wall time of the whole command, slow-down", more(wall), "%"),
+    ]
+
+
+def more(pairs: list[tuple[float, float]]) -> float:
+    bare, probed = min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
+    return 100 * (probed / bare - 1)
+
+
+def own_cost(bench: Bench) -> list[Cost]:
+    """Measure what a start and a sample cost, from jobs that do nothing."""
+    true = ["/bin/true"]
+    pairs = [(usage_of(true), usage_of(bench.probed(true))) for _ in range(4 * bench.runs)]
+    one = sample_cost(bench, ["/bin/sleep", "1"])
+    many = sample_cost(bench, ["/bin/sh", "-c", "for i in $(seq 99); do sleep 1 & done; wait"])
+    return [
+        Cost("start and end of the probe, CPU", statistics.median(probed[0] - bare[0] for bare, probed in pairs), "s"),
+        Cost("start and end of the probe, wall", statistics.median(probed[1] - bare[1] for bare, probed in pairs), "s"),
+        Cost("share of a core at a 1 s interval, 1 process", 100 * one, "%"),
+        Cost("share of a core at a 1 s interval, 100 processes", 100 * many, "%"),
+    ]
+
+
+def sample_cost(bench: Bench, job: list[str]) -> float:
+    """CPU time of one sample [s]: what many of them add to the same job."""
+    costs = []
+    for _ in range(bench.runs):
+        few, _ = usage_of(bench.probed(job, 0))
+        many, _ = usage_of(bench.probed(job, 0.02))
+        costs.append((many - few) / (bench.last()["seq"] - 1))
+    return statistics.median(costs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="accuracy and cost of the probe")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), options.runs)
+        rows, costs = accuracies(bench), slow_down(bench) + own_cost(bench)
+    if options.json:
+        print(json.dumps({"accuracy": [asdict(row) for row in rows], "cost": [asdict(cost) for cost in costs]}))
+        return
+    print(f"{'job':30}{'quantity':16}{'truth':>14}{'probe':>14}{'error %':>9}{'worst %':>9}")
+    for row in rows:
+        print(f"{row.job:30}{row.quantity:16}{row.truth:14.6g}{row.probe:14.6g}{row.error:9.3f}{row.worst:9.3f}")
+    for cost in costs:
+        print(f"{cost.name:54}{cost.value:12.6f} {cost.unit}")
+
+
+if __name__ == "__main__":
+    main()
