@@ -51,7 +51,7 @@ def test_the_wheel_installs_and_works_outside_the_checkout(wheel: Path, tmp_path
     environment = {"PATH": f"{tmp_path}/venv/bin:/usr/bin:/bin", "HOME": str(home)}
     # An empty home, but the settings by which this machine's pip finds its packages.
     environment |= {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "HTTP"))}
-    install = [python, "-m", "pip", "install", "--quiet", str(wheel)]
+    install = [str(python), "-m", "pip", "install", "--quiet", str(wheel)]
     subprocess.run(install, check=True, timeout=600, env=environment, cwd=home)
     told = subprocess.run(
         ["panorama", "doctor", "--json"], capture_output=True, text=True, env=environment, cwd=home, timeout=60

@@ -63,6 +63,7 @@ TO_TASK = (signal.SIGUSR1, signal.SIGUSR2)
 KILL_AFTER = 5.0  # [s]
 KILL_STRAYS_AFTER = 1.0  # [s] after a forwarded TERM ended the task: its sender is waiting for us
 KILL_AGAIN = 0.05  # [s] between two rounds of KILL, since a fork may slip through one
+EARLY = (0.004, 0.016, 0.064, 0.256)  # [s] a short job, too, has its memory seen: at the start itself there is none yet
 MAXRSS_SLACK = 1024  # [kB] that the fork may still grow by until its exec, and the kernel's own inaccuracy
 GIVE_UP_AFTER = 10.0  # [s] of KILL: what still lives then hangs in the kernel or is not ours to kill
 
@@ -714,6 +715,7 @@ class Supervisor:
         self.ending = False
         self.kill_at: float | None = None
         self.give_up_at: float | None = None
+        self.begun = 0.0
         self.sample_at: float | None = None
         self.recorder: Recorder | None = None
         on_terminal = _on_terminal()
@@ -732,7 +734,7 @@ class Supervisor:
         self.ledger = Ledger(self.tree, self.task.before)
         if options.trace:
             self.recorder = Recorder(options, self.task, self.ledger, identity(environment))
-            self.sample_at = time.monotonic()
+            self.begun = self.sample_at = time.monotonic()
 
     def run(self) -> int:
         """See the command to its end and return its wait status."""
@@ -776,12 +778,16 @@ class Supervisor:
             self.give_up_at = self.give_up_at or now + GIVE_UP_AFTER
             self._send_all(signal.SIGKILL)
         if self.recorder and self.sample_at is not None and now >= self.sample_at:
-            self.sample_at = self._next_sample(self.sample_at, now)
+            self.sample_at = self._next_sample(now)
             self.recorder.sample()
 
-    def _next_sample(self, last: float, now: float) -> "float | None":
+    def _next_sample(self, now: float) -> "float | None":
         interval = self.options.interval
-        return last + interval * ((now - last) // interval + 1) if interval else None  # what was missed stays missed
+        for early in EARLY:
+            if early < interval and now < self.begun + early:
+                return self.begun + early
+        # What was missed stays missed.
+        return self.begun + interval * ((now - self.begun) // interval + 1) if interval else None
 
     def _hear(self, number: int, code: int) -> None:
         if number == signal.SIGCHLD:

@@ -6,11 +6,10 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...probe import PROBE
+from ...probe import command
 
 KILL_AFTER = 5.0
 _MARGIN = 5.0
@@ -49,7 +48,7 @@ class Process:
         options = ["--interval", f"{interval:g}", "--trace", str(trace), "--kill-after", f"{KILL_AFTER:g}"]
         stdin, stdout, stderr = streams
         self._popen = subprocess.Popen(
-            [sys.executable, "-IS", str(PROBE), *options, "--die-with-parent", "--end-leftovers", "--", *argv],
+            [*command(), *options, f"--die-with-parent={os.getpid()}", "--end-leftovers", "--", *argv],
             cwd=cwd,
             env=environment,
             stdin=stdin,
