@@ -50,6 +50,7 @@ def measure(attempt: AttemptIndex, job: JobIndex, workflow_ended: float | None) 
         **_traced(attempt),
         **_moved(attempt),
         "peak_memory": _peak_memory(attempt),
+        "peak_memory_below": _peak_memory_below(attempt),
     }
     findings |= _derived(attempt, findings)
     if not attempt.ran:
@@ -308,6 +309,13 @@ def _peak_memory(attempt: AttemptIndex) -> Finding[int]:
         _largest(sampled, "trace"),
     )
     return first(found, "no trace and no inv.end record with maxrss")
+
+
+def _peak_memory_below(attempt: AttemptIndex) -> Finding[int]:
+    """Where a job is smaller than the probe that forked it, its own peak cannot be told, but that it is smaller can."""
+    bounds = [_kilobytes(stream.final.fields.get("maxrss_below")) for stream in attempt.streams if stream.final]
+    known = [bound for bound in bounds if bound is not None]
+    return Finding(int(max(known)), "probe") if known else unknown("no bound was needed")
 
 
 def _largest(values: list[float | None], source: str) -> Finding[int]:

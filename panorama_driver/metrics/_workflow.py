@@ -168,11 +168,12 @@ def _core_time(attempts: tuple[AttemptMetrics, ...]) -> Finding[float]:
 
 
 def _peak_memory(attempts: tuple[AttemptMetrics, ...]) -> Finding[int]:
-    lacking = sum_known(attempts, "peak_memory")
+    """The largest; an attempt whose own peak is unknown does not matter where it is known to be below that."""
+    largest = max((attempt.peak_memory or 0 for attempt in attempts), default=0)
+    lacking = sum_known(_of(attempts, lambda a: not 0 < (a.peak_memory_below or 0) <= largest), "peak_memory")
     if lacking.value is None:
         return unknown(lacking.note)
-    seen = [attempt.peak_memory for attempt in attempts if attempt.peak_memory is not None]
-    return Finding(max(seen)) if seen else unknown("no job ran")
+    return Finding(largest) if largest else unknown("no job ran")
 
 
 def _features(jobs: Sequence[JobMetrics], attempts: tuple[AttemptMetrics, ...]) -> dict[str, Finding[Any]]:

@@ -59,6 +59,8 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
         `cpu_time / (wall_time * cores)`; 1 is every core busy all the time.
     peak_memory : int or None
         [bytes] largest resident set. A trace counts all processes at once, kickstart its largest process only.
+    peak_memory_below : int or None
+        [bytes] bound of a job too small for its own peak to be told from that of the probe that started it.
     bytes_read, bytes_written : int or None
         [bytes] moved from and to storage (`read_bytes`, `write_bytes` of proc(5)).
     chars_read, chars_written : int or None
@@ -100,6 +102,7 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     system_time: float | None = None
     cpu_utilization: float | None = None
     peak_memory: int | None = None
+    peak_memory_below: int | None = None
     bytes_read: int | None = None
     bytes_written: int | None = None
     chars_read: int | None = None

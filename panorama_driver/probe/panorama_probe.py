@@ -535,7 +535,8 @@ class Recorder:
             self.options.note(f"{len(alive)} processes outlived the task: their later use is not counted")
         if self.trace.problem:
             self.options.note(self.trace.problem)
-        end: dict[str, object] = {"final": True, "maxrss": self._maxrss()}
+        end: dict[str, object] = {"final": True}
+        end.update(self._maxrss())
         end.update(self.task.facts())
         end["problems"] = self.options.problems
         self.told = self._write(alive, end)
@@ -566,12 +567,14 @@ class Recorder:
             "threads": sum([process.threads for process in alive]),
         }
 
-    def _maxrss(self) -> "int | None":
-        """Largest resident size of one process [kB]; execve(2) hands on the mark of the interpreter that was forked."""
+    def _maxrss(self) -> "dict[str, object]":
+        """Largest resident size of one process [kB], or what it is below.
+
+        execve(2) hands on the mark of the interpreter that was forked, which a smaller job does not reach.
+        """
         if self.ledger.maxrss > self.task.maxrss_before:
-            return self.ledger.maxrss
-        self.options.note(f"maxrss is not known: below the {self.task.maxrss_before} kB that the probe's own fork had")
-        return None
+            return {"maxrss": self.ledger.maxrss}
+        return {"maxrss": None, "maxrss_below": self.task.maxrss_before}
 
 
 # The task.

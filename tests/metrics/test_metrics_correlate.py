@@ -293,3 +293,16 @@ def test_importing_metrics_imports_nothing_heavy() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("large", "peak"), [(9000, 9000 * 1024), (7000, None)])
+def test_a_job_too_small_to_be_told_from_the_probe_matters_only_where_it_could_be_the_largest(
+    large: int, peak: int | None
+) -> None:
+    run = Run().jobs("small", "large").start(0).attempt("small", 1, 0, 0, 1, maxrss=None)
+    ending = {"final": True, "start_ts": 0, "dur": 1.0, "rusage_utime": 0.0, "rusage_stime": 0.0}
+    levels = {"rss": 0, "procs": 0, "threads": 0, "utime": 0.0, "stime": 0.0}
+    run.sample("small", 1, 1, seq=0, maxrss=None, maxrss_below=8000, **levels, **ending)
+    workflow = correlate(run.attempt("large", 2, 1, 1, 1, maxrss=large).end(3).events)
+    assert workflow.peak_memory == peak
+    assert workflow.job("small").peak_memory_below == 8000 * 1024

@@ -45,7 +45,7 @@ def test_a_job_of_20_ms_has_a_first_and_a_last_record_with_its_cpu_time(probe: A
     truth = float(probe.run(*probe.python(BURN + "burn(max(0, 0.02 - time.process_time()))" + TELL)).stdout)
     first, *_, last = probe.records()
     assert (first["seq"], first["final"], first["procs"]) == (0, False, 1)
-    assert (last["seq"], last["final"], last["procs"]) == (1, True, 0)
+    assert (last["seq"] >= 1, last["final"], last["procs"]) == (True, True, 0)
     assert cpu(last) == pytest.approx(truth, abs=0.002)
     assert 0.01 < last["dur"] < 5
 
@@ -167,10 +167,10 @@ def test_levels_are_of_the_whole_tree(probe: Any, started: Any) -> None:
     assert probe.last()["maxrss"] > 60 * 1024
 
 
-def test_a_job_smaller_than_the_interpreter_has_no_maxrss_and_a_reason(probe: Any) -> None:
+def test_a_job_smaller_than_the_interpreter_has_a_bound_for_maxrss(probe: Any) -> None:
     probe.run("true")
     assert probe.last()["maxrss"] is None
-    assert probe.last()["problems"][0].startswith("maxrss is not known")
+    assert 1024 < probe.last()["maxrss_below"] < 60 * 1024
 
 
 def test_a_record_says_whose_it_is_and_is_an_event(probe: Any) -> None:
