@@ -134,6 +134,24 @@ def test_a_rerun_repeats_only_what_had_not_finished(tmp_path: Path) -> None:
     assert [raw["restart_count"] for raw in events(path, "stampede.xwf.start")] == [0, 1]
 
 
+def test_a_job_that_outruns_its_limit_is_ended_and_has_failed(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "b", pause=30.0)
+    workflow = json.loads((path / "workflow.yml").read_text())
+    for job in workflow["jobs"]:
+        job["profiles"]["pegasus"]["runtime"] = 1
+    (path / "workflow.yml").write_text(json.dumps(workflow))
+    assert "ran longer than its 1 s and was ended" in run(path).reason
+    [status] = {raw["exitcode"] for raw in events(path, "stampede.inv.end") if raw["job_id"] == "sh_left"}
+    assert os.WTERMSIG(status) == signal.SIGTERM
+    assert not processes_in(path)
+
+
+def test_a_program_that_is_not_there_fails_its_job_and_not_the_engine(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "b")
+    (path / "bin/square").unlink()
+    assert "square_last failed with exit code 127" in run(path).reason
+
+
 def test_the_probe_measures_every_compute_job(tmp_path: Path) -> None:
     path = bundle(tmp_path / "b", pause=0.3)
     run(path)

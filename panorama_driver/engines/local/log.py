@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
+from ...errors import StoreError
 from .plan import TYPE_NAMES, Job, Plan
 
 Raw = dict[str, Any]
@@ -42,9 +44,22 @@ class EventLog:
         self._common = {"xwf_id": wf_uuid, "root_xwf_id": wf_uuid, "wf_label": plan.label}
 
     def write(self, event: str, **fields: Any) -> None:
-        """Record one event; its time is now unless `ts` is given."""
+        """Record one event; its time is now unless `ts` is given.
+
+        Raises
+        ------
+        StoreError
+            It cannot be written.
+        """
         raw = {"event": event, "ts": time.time(), **self._common, **fields}
-        os.write(self._file, json.dumps(raw, separators=(",", ":")).encode() + b"\n")
+        line = json.dumps(raw, separators=(",", ":")).encode() + b"\n"
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as problem:
+            raise StoreError(
+                f"{self._path}: cannot be written: {problem.strerror}; free some space, then start the study again"
+            ) from None
 
     def close(self) -> None:
         """Close the file."""

@@ -34,6 +34,15 @@ class Process:
         Where the probe writes its samples.
     interval : float
         Time between two samples [s].
+
+    Attributes
+    ----------
+    pid : int
+        Of the probe.
+    status : int
+        Raw wait status, once it has ended.
+    cpu_time : float
+        Of the job and the probe [s], once they have ended.
     """
 
     def __init__(
@@ -57,37 +66,35 @@ class Process:
             start_new_session=True,
         )
         self.pid = self._popen.pid
+        self.status = 0
+        self.cpu_time = 0.0
 
-    async def wait(self) -> tuple[int, float]:
-        """Wait for the end: raw wait status, and CPU time of all that was waited for [s].
-
-        Cancelled, it ends the job's whole tree before it raises.
-        """
+    async def wait(self) -> None:
+        """Wait for the end, which sets `status` and `cpu_time`; cancelled, end the job's whole tree before raising."""
         try:
-            return await self._ended()
+            await self._ended()
         except asyncio.CancelledError:
-            await self.end()
+            await self._end()
             raise
 
-    async def end(self) -> tuple[int, float]:
-        """Ask the tree to end, make it end, and wait for that."""
+    async def _end(self) -> None:
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(KILL_AFTER + _MARGIN):
-                return await self._ended()
+                await self._ended()
         except TimeoutError:
             self._signal(signal.SIGKILL)
-            return await self._ended()
+            await self._ended()
 
     def _signal(self, number: int) -> None:
         if self._popen.returncode is None:
             os.kill(self.pid, number)
 
-    async def _ended(self) -> tuple[int, float]:
+    async def _ended(self) -> None:
         await _readable(os.pidfd_open(self.pid))
-        _, status, usage = os.wait4(self.pid, 0)
-        self._popen.returncode = os.waitstatus_to_exitcode(status)
-        return status, usage.ru_utime + usage.ru_stime
+        _, self.status, usage = os.wait4(self.pid, 0)
+        self.cpu_time = usage.ru_utime + usage.ru_stime
+        self._popen.returncode = os.waitstatus_to_exitcode(self.status)
 
 
 async def _readable(descriptor: int) -> None:

@@ -248,14 +248,13 @@ class _Attempt:
         slow = ""
         try:
             async with asyncio.timeout(self._job.runtime):
-                status, cpu = await process.wait()
+                await process.wait()
         except TimeoutError:
-            status, cpu = signal.SIGTERM, 0.0
             slow = f"ran longer than its {self._job.runtime:g} s and was ended"
         except asyncio.CancelledError:
-            self._end(signal.SIGTERM, self._measured(0.0), "the run was cancelled")
+            self._end(process.status, self._measured(process), "the run was cancelled")
             raise
-        return self._end(status, self._measured(cpu), slow or self._missing_output(status))
+        return self._end(process.status, self._measured(process), slow or self._missing_output(process.status))
 
     async def auxiliary(self) -> str:
         """Run an auxiliary job; gives why it failed, or nothing."""
@@ -376,11 +375,11 @@ class _Attempt:
         last = text.strip().rsplit("\n", 1)[-1]
         return f"{words}{f': {last}' if last and last not in words else ''} (see {self._stderr})" if failed else ""
 
-    def _measured(self, cpu: float) -> dict[str, Any]:
+    def _measured(self, process: Process) -> dict[str, Any]:
         """What the probe's last record says of the job; what wait4 says where there is none."""
         last = _last_record(self._trace)
         if not last.get("final"):
-            return {"remote_cpu_time": cpu} if cpu else {}
+            return {"remote_cpu_time": process.cpu_time}
         user, system = last["rusage_utime"], last["rusage_stime"]
         return {"utime": user, "stime": system, "remote_cpu_time": user + system, "maxrss": last.get("maxrss")}
 
