@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import msgspec
 
-from ..dakota.lint import check
+from ..dakota.lint import Finding, check
 from ._common import json_option, write_json
 
 
@@ -23,23 +24,32 @@ def command(study_in: Path, as_json: bool) -> int:
     Example:
       panorama check study.in
     """
-    from ..errors import PanoramaError
+    findings = [*check(study_in), *_study(study_in.resolve())]
+    if as_json:
+        write_json([dataclasses.asdict(finding) | {"path": str(finding.path)} for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(str(finding))
+        if not findings:
+            click.echo(f"{study_in}: nothing wrong found")
+    return 2 if any(finding.level == "error" for finding in findings) else 0
+
+
+def _study(study_in: Path) -> Iterator[Finding]:
+    """What is wrong with study.yml, its workflow and its site, and where the study lies."""
+    from ..errors import PanoramaError, StudyError
+    from ..store import network_filesystem
     from ..study.client import find_study
     from ..study.definition import Definition
 
-    findings = check(study_in)
-    problems = []
     try:
-        Definition(Path(find_study(str(study_in.resolve().parent))))
+        study_file = find_study(str(study_in.parent))
+    except StudyError:
+        return  # told already, at the line that should name it
+    try:
+        Definition(Path(study_file))
     except PanoramaError as problem:
-        problems.append(str(problem))
-    if as_json:
-        write_json({"findings": [msgspec.to_builtins(f) for f in findings], "study": problems})
-    else:
-        for finding in findings:
-            click.echo(f"{study_in}:{finding.line}: {finding.level}: {finding.message}")
-        for words in problems:
-            click.echo(f"error: {words}")
-        if not findings and not problems:
-            click.echo(f"{study_in}: nothing wrong found")
-    return 2 if problems or any(finding.level == "error" for finding in findings) else 0
+        yield Finding(study_in, 1, "error", "study.yml", str(problem))
+    warning = network_filesystem(study_in.parent)
+    if warning:
+        yield Finding(study_in, 1, "warning", "directory", warning)
