@@ -71,19 +71,22 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def event_id(self) -> str:
         """Deterministic identity: 32 hexadecimal digits."""
-        parts: list[object] = [self.kind, self.wf_uuid, self.job_id, self.attempt, self.invocation]
+        fields = self.fields
+        parts = [self.kind, self.wf_uuid, self.job_id or "", _plain(self.attempt), _plain(self.invocation)]
         if self.kind in _DIGEST_WHOLE:
-            parts += [self.ts, *(f"{key}={_plain(self.fields[key])}" for key in sorted(self.fields))]
+            parts += [_plain(self.ts), *(f"{key}={_plain(fields[key])}" for key in sorted(fields))]
         else:
-            parts += [f"{key}={_plain(self.fields[key])}" for key in _DISCRIMINATORS if key in self.fields]
-            if "seq" not in self.fields:
-                parts.append(self.ts)
-        text = "\x1f".join(_plain(part) for part in parts)
+            parts += [f"{key}={_plain(fields[key])}" for key in _DISCRIMINATORS if key in fields]
+            if "seq" not in fields:
+                parts.append(_plain(self.ts))
+        text = "\x1f".join(parts)
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _plain(value: object) -> str:
     """One spelling for 1, 1.0 and "1", which file formats and brokers do not keep apart; other text stays as it is."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:

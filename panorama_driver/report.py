@@ -15,7 +15,7 @@ from .metrics import WorkflowMetrics, correlate
 from .render import find_workflow
 from .store import open_store
 from .study.client import FOLDER
-from .study.journal import Evaluation, read
+from .study.journal import Evaluation, in_order, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +92,7 @@ def read_report(home: Path) -> Report:
     StudyError
         It has not been run.
     """
-    evaluations = list(read(home / FOLDER).values())
+    evaluations = in_order(read(home / FOLDER))
     if not evaluations:
         raise StudyError(f"{home}: no evaluation has been run here yet; start it with panorama study {home}")
     with open_store(home / FOLDER / "store.db", readonly=True) as store:

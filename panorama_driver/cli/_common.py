@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -58,6 +60,14 @@ def assignments(pairs: Iterable[str]) -> dict[str, Scalar]:
             raise ParameterError(f"{pair!r}: write NAME=VALUE, such as q_h=0.42")
         values[name.strip()] = value
     return values
+
+
+def program() -> str:
+    """How this program is called, for hints that can be pasted."""
+    called = Path(sys.argv[0])
+    if shutil.which(called.name) or not called.is_file():
+        return called.name
+    return os.path.relpath(called)
 
 
 def copy_study_file(folder: WorkflowFolder, home: Path) -> None:

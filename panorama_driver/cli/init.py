@@ -9,7 +9,7 @@ import click
 
 from ..errors import StudyError
 from ..render import find_workflow
-from ._common import copy_study_file
+from ._common import copy_study_file, program
 
 _OTHERS = ("study.in", "README.md")
 
@@ -34,4 +34,4 @@ def command(workflow: str, directory: Path) -> None:
         if (folder.path / name).is_file():
             shutil.copyfile(folder.path / name, directory / name)
     click.echo(f"{directory}: a study of {folder.spec.title}")
-    click.echo(f"next:  cd {directory}  and  panorama study  (or: dakota -i study.in)")
+    click.echo(f"next:  {program()} study {directory}   (or, in that directory: dakota -i study.in)")

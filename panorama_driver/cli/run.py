@@ -9,7 +9,7 @@ import click
 
 from ..errors import EvaluationError
 from ..study import client
-from ._common import assignments, copy_study_file, json_option, write_json
+from ._common import assignments, copy_study_file, json_option, program, write_json
 
 
 @click.command("run")
@@ -45,4 +45,4 @@ def command(workflow: str, pairs: tuple[str, ...], output: Path | None, as_json:
     if not as_json:
         for name, value in reply["responses"].items():
             click.echo(f"{name} = {value:.6g}")
-        click.echo(f"next:  panorama show {reply['wf_uuid']} --study {home}", file=sys.stderr)
+        click.echo(f"next:  {program()} show {reply['wf_uuid']} --study {home}", file=sys.stderr)

@@ -37,10 +37,10 @@ def command(which: str, study: Path, as_json: bool) -> int:
     from ..metrics import correlate
     from ..store import open_store
     from ..study.client import FOLDER
-    from ..study.journal import read
+    from ..study.journal import in_order, read
 
     home = study_home(study)
-    evaluation = find(list(read(home / FOLDER).values()), which, home)
+    evaluation = find(in_order(read(home / FOLDER)), which, home)
     if evaluation.wf_uuid is None:
         raise StudyError(f"evaluation {which}: no workflow was started: {evaluation.state} {evaluation.message}")
     with open_store(home / FOLDER / "store.db", readonly=True) as store:

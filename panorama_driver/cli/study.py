@@ -15,6 +15,7 @@ import click
 from ..config import spell
 from ..errors import EnvironmentMissingError, StudyError
 from ..study.progress import Follower, Progress
+from ._common import program
 from .report import show
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def command(directory: Path, restart: bool, plain: bool) -> int:
         click.echo("".join((home / _LOG).read_text(errors="replace").splitlines(keepends=True)[-15:]), err=True)
     click.echo("")
     show(home)
-    click.echo(f"next:  panorama show 1 --study {directory}    what evaluation 1 cost, job by job")
-    click.echo(f"       panorama status {directory}")
+    click.echo(f"next:  {program()} show 1 --study {directory}    what evaluation 1 cost, job by job")
+    click.echo(f"       {program()} status {directory}")
     click.echo(f"       edit {directory}/study.in and run it again: what has been evaluated is not run twice")
     return 1 if code else 0
 
@@ -99,7 +100,7 @@ def _plain(home: Path, dakota: subprocess.Popen[bytes]) -> None:
 def _words(progress: Progress) -> str:
     evaluation = progress.evaluation
     if evaluation.responses:
-        taken = f", {evaluation.ended - evaluation.started:.1f} s" if evaluation.ended and evaluation.started else ""
+        taken = "" if progress.makespan is None else f", makespan {progress.makespan:.1f} s"
         return f"finished, {spell(evaluation.responses)}{taken}"
     if evaluation.over:
         return f"{evaluation.state} {evaluation.message}" if evaluation.state != "succeeded" else ""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import msgspec
-
 from ._attempts import job_type, measure, transformation
 from ._findings import Finding, assembled, unknown
 from ._index import JobIndex
@@ -42,15 +40,14 @@ def _tell(lacking: list[AttemptMetrics], of: int, name: str) -> str:
 
 
 def _of_last(attempt: AttemptMetrics) -> dict[str, Any]:
-    names = msgspec.structs.fields(Measures)
-    fields = {field.name: getattr(attempt, field.name) for field in names}
+    fields = {name: getattr(attempt, name) for name in Measures.__struct_fields__}
     for key in ("reasons", "sources"):
         fields[key] = {name: note for name, note in fields[key].items() if name in fields}
     return fields
 
 
 def _of_none(job: JobIndex) -> dict[str, Any]:
-    measures = [field.name for field in msgspec.structs.fields(Measures) if field.default is None]
+    measures = (name for name in Measures.__struct_fields__ if name not in ("reasons", "sources"))
     findings: dict[str, Finding[Any]] = dict.fromkeys(measures, unknown("never submitted"))
     findings |= {"state": Finding("unsubmitted"), "ran": Finding(False)}
     findings |= {"type": job_type(job), "transformation": transformation(job, [])}

@@ -9,7 +9,6 @@ run/  output/      made when it runs
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -119,7 +118,7 @@ def render(
     _write_json(directory / "replicas.yml", {"pegasus": "5.0", "replicas": replicas})
     (directory / "pegasus.properties").write_text(_properties(site), encoding="utf-8")
     _write_program(directory / "plan.sh", _PLAN.format(execution=site.notes.execution))
-    _write_json(directory / "bundle.json", msgspec.to_builtins(bundle))
+    _write_json(directory / "bundle.json", bundle)
     return bundle
 
 
@@ -239,7 +238,7 @@ def _properties(site: Site) -> str:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
 def _write_program(path: Path, text: str) -> None:

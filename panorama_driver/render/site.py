@@ -121,7 +121,7 @@ class Site:
 
         text = render_text(self.text, variables, self.path, SiteError)
         try:
-            raw = yaml.safe_load(text)
+            raw = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except yaml.YAMLError as problem:
             raise SiteError(f"{self.path}: not YAML: {problem}") from None
         if not isinstance(raw, dict):

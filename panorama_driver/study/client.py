@@ -6,20 +6,21 @@ is started anew and asked the same.
 """
 
 import fcntl
-import json
 import os
-import signal
-import socket
 import struct
 import sys
 import time
 
 from ..errors import EvaluationCancelledError, ServerError, StudyError
+from .wire import decode, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
     from typing import Any
+else:
+    import _socket as socket  # `socket` makes enums of all constants: 4 ms of a start that may take 30
 
 FOLDER = ".panorama"
 SOCKET = "server.sock"
@@ -99,28 +100,29 @@ def request(study_file: str, message: "dict[str, Any]") -> "dict[str, Any] | Non
     connection = _connect(os.path.join(os.path.dirname(study_file), FOLDER))
     if connection is None:
         return None
-    with connection:
-        connection.sendall(json.dumps(message).encode() + b"\n")
-        for answer in _lines(connection):
-            if "alive" not in answer:
-                return answer
-    return None
+    try:
+        connection.sendall(encode(message))
+        return next((answer for answer in _lines(connection) if "alive" not in answer), None)
+    finally:
+        connection.close()
 
 
 def _ask(study_file: str, message: "dict[str, Any]", report: "Callable[[str], None]") -> "list[dict[str, Any]]":
-    with _connect_or_start(study_file) as connection:
-        connection.sendall(json.dumps(message).encode() + b"\n")
-        try:
-            for answer in _lines(connection):
-                if "replies" in answer:
-                    replies: list[dict[str, Any]] = answer["replies"]
-                    return replies
-                if "report" in answer:
-                    report(answer["report"])
-        except (EvaluationCancelledError, KeyboardInterrupt):
-            connection.settimeout(2.0)
-            connection.sendall(b'{"op": "cancel"}\n')
-            raise
+    connection = _connect_or_start(study_file)
+    try:
+        connection.sendall(encode(message))
+        for answer in _lines(connection):
+            if "replies" in answer:
+                replies: list[dict[str, Any]] = answer["replies"]
+                return replies
+            if "report" in answer:
+                report(answer["report"])
+    except (EvaluationCancelledError, KeyboardInterrupt):
+        connection.settimeout(2.0)
+        connection.sendall(encode({"op": "cancel"}))
+        raise
+    finally:
+        connection.close()
     raise ConnectionResetError("the study server went away")
 
 
@@ -132,7 +134,7 @@ def _lines(connection: socket.socket) -> "Iterator[dict[str, Any]]":
             return
         *whole, rest = (rest + received).split(b"\n")
         for line in whole:
-            yield json.loads(line)
+            yield decode(line)
 
 
 def _connect_or_start(study_file: str) -> socket.socket:
@@ -189,13 +191,15 @@ def _start(study_file: str, folder: str) -> socket.socket:
             return connection
         gone, _ = os.waitpid(pid, os.WNOHANG)
         if gone:
-            raise ConnectionRefusedError(f"the study server ended as it started: {_last_words(log)}")
+            raise ConnectionRefusedError("the study server ended as it started")
         time.sleep(0.01)
     raise TimeoutError(f"the study server did not listen within {_START:g} s")
 
 
 def _spawn(study_file: str, log: str) -> int:
     """Start the server as a daemon in a session of its own, with no descriptor of ours."""
+    import signal
+
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:

@@ -41,13 +41,16 @@ class Evaluations:
         Where each step is written down.
     store : Store
         Where what happened is kept.
+    on_end : callable
+        Called when an evaluation has ended, whether someone waits for it or not.
     """
 
-    def __init__(self, study_file: Path, journal: Journal, store: Store) -> None:
+    def __init__(self, study_file: Path, journal: Journal, store: Store, on_end: Callable[[], None]) -> None:
         self._file = study_file
         self._home = study_file.parent
         self._journal = journal
         self._store = store
+        self._on_end = on_end
         self._definition: Definition | None = None
         self._slots: Slots | None = None
         self._running: dict[str, _Running] = {}
@@ -111,7 +114,7 @@ class Evaluations:
         if running is None:
             running = _Running(asyncio.create_task(self._run(definition, key, request)))
             self._running[key] = running
-            running.task.add_done_callback(lambda _: self._running.pop(key))
+            running.task.add_done_callback(lambda _: self._ended(key))
         report(spell(request.variables))
         running.waiting += 1
         try:
@@ -123,10 +126,15 @@ class Evaluations:
             running.waiting -= 1
         return self._journal.evaluations[key]
 
+    def _ended(self, key: str) -> None:
+        del self._running[key]
+        self._on_end()
+
     async def _run(self, definition: Definition, key: str, request: Request) -> None:
         """Run one evaluation to its end, and write down how it ended."""
         evaluation = self._journal.evaluations.get(key) or self._journal.record(
             key,
+            durably=False,
             state="received",
             eval_id=request.eval_id,
             variables=request.variables,
@@ -191,7 +199,7 @@ class Evaluations:
         output = self._home / evaluation.directory / "output"
         responses = definition.responses.only(asked).evaluate(measured, output)
         if responses != evaluation.responses:
-            self._journal.record(evaluation.key, responses=responses)
+            self._journal.record(evaluation.key, durably=False, responses=responses)
         report(f"{spell(responses)}, makespan {_seconds(measured.makespan)}")
         return {
             "state": "ok",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +74,19 @@ class Journal:
         self._path = folder / NAME
         self.evaluations = read(folder)
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        os.write(self._file, b"\n" if self._path.stat().st_size else b"")  # ends a line that a crash left half written
+        self._torn = self._path.stat().st_size > 0  # a crash may have left the last line half written
 
-    def record(self, key: str, **changes: Any) -> Evaluation:
-        """Write a step down, durably, and give the evaluation's new state.
+    def record(self, key: str, *, durably: bool = True, **changes: Any) -> Evaluation:
+        """Write a step down and give the evaluation's new state.
+
+        Parameters
+        ----------
+        key : str
+            Of the evaluation.
+        durably : bool
+            It must survive the machine's crash; what can be found out again need only survive ours.
+        **changes
+            Fields of `Evaluation`.
 
         Raises
         ------
@@ -83,11 +94,13 @@ class Journal:
             It cannot be written; the step must not be taken.
         """
         step = {"t": time.time(), "key": key, **changes}
-        line = json.dumps(step, separators=(",", ":")).encode() + b"\n"
+        line = b"\n" * self._torn + msgspec.json.encode(step) + b"\n"
         try:
-            if os.write(self._file, line) < len(line):
+            self._torn = os.write(self._file, line) < len(line)
+            if self._torn:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fdatasync(self._file)
+            if durably:
+                os.fdatasync(self._file)
         except OSError as problem:
             raise StoreError(
                 f"{self._path}: cannot be written: {problem.strerror}; free some space, then start the study again"
@@ -113,6 +126,14 @@ def read(folder: Path) -> dict[str, Evaluation]:
         except ValueError:
             continue  # empty, or half written by a server that was killed: the step was not taken
     return evaluations
+
+
+def in_order(evaluations: Mapping[str, Evaluation]) -> list[Evaluation]:
+    """Evaluations by Dakota's number; as they came where several runs of Dakota have given the same numbers."""
+    chronological = list(evaluations.values())
+    if len({evaluation.eval_id for evaluation in chronological}) < len(chronological):
+        return chronological
+    return sorted(chronological, key=lambda evaluation: [int(part) for part in re.findall(r"\d+", evaluation.eval_id)])
 
 
 def _apply(evaluations: dict[str, Evaluation], step: dict[str, Any]) -> None:

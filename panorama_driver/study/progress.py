@@ -11,10 +11,12 @@ from ..errors import StoreError
 from ..events import Event
 from ..store import Store, open_store
 from .client import FOLDER
-from .journal import NAME, Evaluation, read
+from .journal import NAME, Evaluation, in_order, read
 
 _KINDS = frozenset(
     {
+        "stampede.xwf.start",
+        "stampede.xwf.end",
         "stampede.job.info",
         "stampede.job_inst.main.start",
         "stampede.job_inst.post.end",
@@ -34,12 +36,15 @@ class Progress(msgspec.Struct, frozen=True):
         Jobs of its workflow, and those that have finished well.
     running : tuple of str
         Jobs that run now.
+    makespan : float or None
+        From the first start of its workflow to its last end [s]; None while it runs.
     """
 
     evaluation: Evaluation
     jobs: int
     done: int
     running: tuple[str, ...]
+    makespan: float | None
 
 
 class Follower:
@@ -60,12 +65,12 @@ class Follower:
         self._workflows: dict[str, _Workflow] = {}
 
     def changes(self) -> Iterator[Progress]:
-        """Evaluations that have moved since the last call, in the order they came."""
+        """Evaluations that have moved since the last call, in their order."""
         before = {key: self._of(evaluation) for key, evaluation in self._evaluations.items()}
         self._read()
-        for key, evaluation in self._evaluations.items():
+        for evaluation in in_order(self._evaluations):
             now = self._of(evaluation)
-            if before.get(key) != now:
+            if before.get(evaluation.key) != now:
                 yield now
 
     def close(self) -> None:
@@ -75,7 +80,7 @@ class Follower:
 
     def _of(self, evaluation: Evaluation) -> Progress:
         workflow = self._workflows.get(evaluation.wf_uuid or "", _NOTHING)
-        return Progress(evaluation, workflow.jobs, len(workflow.done), tuple(workflow.running))
+        return Progress(evaluation, workflow.jobs, len(workflow.done), tuple(workflow.running), workflow.makespan)
 
     def _read(self) -> None:
         journal = self._folder / NAME
@@ -100,10 +105,20 @@ class _Workflow:
         self.jobs = 0
         self.done: set[str] = set()
         self.running: dict[str, None] = {}
+        self.start: float | None = None
+        self.end: float | None = None
+
+    @property
+    def makespan(self) -> float | None:
+        return None if self.start is None or self.end is None else self.end - self.start
 
     def see(self, event: Event) -> None:
         job = event.job_id or ""
-        if event.kind == "stampede.job.info":
+        if event.kind == "stampede.xwf.start":
+            self.start, self.end = event.ts if self.start is None else self.start, None
+        elif event.kind == "stampede.xwf.end":
+            self.end = event.ts
+        elif event.kind == "stampede.job.info":
             self.jobs += 1
         elif event.kind == "stampede.job_inst.main.start":
             self.running[job] = None

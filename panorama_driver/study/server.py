@@ -48,11 +48,11 @@ class Server:
         self._folder = study_file.parent / FOLDER
         self._store = open_store(self._folder / "store.db")
         self._journal = Journal(self._folder)
-        self._evaluations = Evaluations(study_file, self._journal, self._store)
+        self._quiet = asyncio.Event()
+        self._evaluations = Evaluations(study_file, self._journal, self._store, self._quiet.set)
         self._owners: dict[int, int] = {}
         self._clients = 0
         self._seen_owner = False
-        self._quiet = asyncio.Event()
         self._stop = asyncio.Event()
 
     async def serve(self) -> None:
@@ -136,23 +136,21 @@ class Server:
         try:
             either: list[asyncio.Future[Any]] = [work, ask]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                self._hung_up(requests, ask.result())
-                if ask.result():
-                    await work
-                else:
-                    work.cancel()
-                    return
-            _send(writer, {"replies": work.result()})
+            if work.done() or self._heard(requests, ask.result()):
+                _send(writer, {"replies": await work})
         finally:
-            ask.cancel()
-            life.cancel()
+            tasks: list[asyncio.Future[Any]] = [work, ask, life]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _hung_up(self, requests: list[Request], line: bytes) -> None:
-        """A client that says `cancel` wants its evaluations ended; one that just goes may come back."""
+    def _heard(self, requests: list[Request], line: bytes) -> bool:
+        """Whether a client still listens: one that says `cancel` does, and ends its evaluations; one that just goes may
+        come back for them."""
         if line and json.loads(line).get("op") == "cancel":
             for request in requests:
                 self._evaluations.cancel(request)
+        return bool(line)
 
     def _watch_owner(self, pid: object) -> None:
         """Know when the process that evaluations are for has gone."""
@@ -214,6 +212,7 @@ def main(study_file: Path) -> None:
     folder = study_file.parent / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("Pegasus").setLevel(logging.WARNING)
     _take_over(folder)
     words = network_filesystem(folder)
     if words:

@@ -97,7 +97,7 @@ def test_a_study_tells_each_evaluation_and_ends_with_the_best_a_table_a_picture_
     assert "best: x = 0.3 with y = 0" in said
     assert "truth: x = 0.3, found 0.3, off by 0.0000" in said
     assert "3 evaluations, 0 failed" in said
-    assert "panorama show 1" in said
+    assert "show 1 --study" in said
     assert (finished / "report.png").read_bytes().startswith(b"\x89PNG")
     assert "DAKOTA execution time" in (finished / "dakota.log").read_text()
 

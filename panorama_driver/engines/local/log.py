@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import getpass
-import json
 import os
 import platform
 import socket
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from ... import __version__
 from ...errors import StoreError
@@ -38,8 +39,7 @@ class EventLog:
         self._path = run / "events.jsonl"
         self.history = list(_records(self._path))
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        if not _ends_with_newline(self._path):
-            os.write(self._file, b"\n")
+        self._torn = not _ends_with_newline(self._path)
         self._plan = plan
         self._common = {"xwf_id": wf_uuid, "root_xwf_id": wf_uuid, "wf_label": plan.label}
 
@@ -52,9 +52,10 @@ class EventLog:
             It cannot be written.
         """
         raw = {"event": event, "ts": time.time(), **self._common, **fields}
-        line = json.dumps(raw, separators=(",", ":")).encode() + b"\n"
+        line = b"\n" * self._torn + msgspec.json.encode(raw) + b"\n"
         try:
-            if os.write(self._file, line) < len(line):
+            self._torn = os.write(self._file, line) < len(line)
+            if self._torn:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as problem:
             raise StoreError(
@@ -129,6 +130,8 @@ class History:
         The largest `job_inst_id` given.
     tries : dict
         Attempts by job.
+    done : set of str
+        Jobs that have ended well, whether or not the engine came to put them into its rescue file.
     open : list of dict
         Last records of attempts that were started and never ended.
     """
@@ -138,6 +141,7 @@ class History:
         self.restarts = sum(raw["event"] == "stampede.xwf.start" for raw in records)
         self.attempts = max((int(raw.get("job_inst_id", 0)) for raw in records), default=0)
         self.tries: dict[str, int] = {}
+        self.done = {raw["job_id"] for raw in records if _ended_well(raw)}
         running: dict[int, Raw] = {}
         for raw in records:
             attempt = raw.get("job_inst_id", 0)
@@ -149,6 +153,10 @@ class History:
             elif raw["event"] in ("stampede.job_inst.main.end", "stampede.job_inst.abort.info"):
                 running.pop(attempt, None)
         self.open = list(running.values())
+
+
+def _ended_well(raw: Raw) -> bool:
+    return bool(raw["event"] == "stampede.job_inst.post.end" and raw["status"] == 0)
 
 
 @lru_cache(maxsize=1)
@@ -170,8 +178,8 @@ def _records(path: Path) -> Iterator[Raw]:
     with path.open("rb") as lines:
         for line in lines:
             try:
-                yield json.loads(line)
-            except ValueError:
+                yield msgspec.json.decode(line)
+            except msgspec.DecodeError:
                 continue  # the line that a killed engine was writing: its event never counted
 
 

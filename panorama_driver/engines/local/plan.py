@@ -6,7 +6,6 @@ The names of the auxiliary jobs are the planner's own: `create_dir_<workflow>_0_
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -125,56 +124,56 @@ def plan_bundle(directory: Path, site: str) -> Plan:
         The bundle lacks something that its jobs need, or its graph has a cycle.
     """
     abstract = _read(directory / "workflow.yml")
-    places = _directories(_read(directory / "sites.yml"), site, directory)
+    scratch, output = _directories(_read(directory / "sites.yml"), site, directory)
     programs = _programs(_read(directory / "transformations.yml"), site)
     replicas = _replicas(_read(directory / "replicas.yml"))
     retries = int(_properties(directory / "pegasus.properties").get("dagman.retry", "0"))
     label = str(abstract["name"])
-    scratch, output = places
-    create_dir = Job(job_id=f"create_dir_{label}_0_{site}", type=CREATE_DIR, transformation="pegasus::dirmanager")
-    stage_in = Job(
-        job_id=f"stage_in_local_{site}_0_0",
-        type=STAGE_IN,
-        transformation="pegasus::transfer",
-        copies=[Copy(lfn, _replica(replicas, lfn, directory), scratch / lfn) for lfn in _raw_inputs(abstract)],
-        parents=[create_dir.job_id],
-        retries=retries,
-    )
     names = {job["id"]: f"{job['name']}_{job['id']}" for job in abstract["jobs"]}
     edges = [(d["id"], child) for d in abstract.get("jobDependencies", []) for child in d["children"]]
+
+    before = [Job(job_id=f"create_dir_{label}_0_{site}", type=CREATE_DIR, transformation="pegasus::dirmanager")]
+    inputs = [Copy(lfn, _replica(replicas, lfn, directory), scratch / lfn) for lfn in _raw_inputs(abstract)]
+    if inputs:
+        before.append(_staging(STAGE_IN, f"stage_in_local_{site}_0_0", inputs, [before[0].job_id], retries))
     parents: dict[str, list[str]] = {task: [] for task in names}
     for parent, child in edges:
         parents[child].append(names[parent])
     compute = [
-        _compute(job, names, programs, parents[job["id"]] or [stage_in.job_id], retries, directory)
+        _compute(job, names, programs, parents[job["id"]] or [before[-1].job_id], retries, directory)
         for job in abstract["jobs"]
     ]
     results = [(names[job["id"]], use["lfn"]) for job in abstract["jobs"] for use in job["uses"] if use.get("stageOut")]
-    stage_out = Job(
-        job_id=f"stage_out_local_{site}_0_0",
-        type=STAGE_OUT,
-        transformation="pegasus::transfer",
-        copies=[Copy(lfn, scratch / lfn, output / lfn) for _, lfn in results],
-        parents=list(dict.fromkeys(name for name, _ in results)),
-        retries=retries,
+    after = []
+    if results:
+        copies = [Copy(lfn, scratch / lfn, output / lfn) for _, lfn in results]
+        makers = list(dict.fromkeys(name for name, _ in results))
+        after.append(_staging(STAGE_OUT, f"stage_out_local_{site}_0_0", copies, makers, retries))
+    leaves = _leaves([*compute, *after])
+    after.append(
+        Job(job_id=f"cleanup_{label}_0_{site}", type=CLEANUP, transformation="pegasus::cleanup", parents=leaves)
     )
-    leaves = _leaves([*compute, stage_out])
-    cleanup = Job(job_id=f"cleanup_{label}_0_{site}", type=CLEANUP, transformation="pegasus::cleanup", parents=leaves)
     return Plan(
         label=label,
         site=site,
         scratch=scratch,
         output=output,
-        jobs=_in_order([create_dir, stage_in, *compute, stage_out, cleanup], directory),
+        jobs=_in_order([*before, *compute, *after], directory),
         tasks=[(job["id"], job["name"], " ".join(map(str, job["arguments"]))) for job in abstract["jobs"]],
         task_edges=edges,
+    )
+
+
+def _staging(kind: int, job_id: str, copies: list[Copy], parents: list[str], retries: int) -> Job:
+    return Job(
+        job_id=job_id, type=kind, transformation="pegasus::transfer", copies=copies, parents=parents, retries=retries
     )
 
 
 def _read(path: Path) -> dict[str, Any]:
     text = path.read_bytes() if path.is_file() else b""
     # JSON is YAML, and reading it as what it is takes a fiftieth of the time.
-    value = json.loads(text) if text.lstrip().startswith(b"{") else read_yaml(path, WorkflowError)
+    value = msgspec.json.decode(text) if text.lstrip().startswith(b"{") else read_yaml(path, WorkflowError)
     if not isinstance(value, dict):
         raise WorkflowError(f"{path}: not a file of a bundle")
     return value

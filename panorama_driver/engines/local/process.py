@@ -6,13 +6,17 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ...probe import command
 
-KILL_AFTER = 5.0
+KILL_AFTER = 3.0
+"""Time that a job has to end once it was asked to [s]; an evaluation must be answered 5 s after its time is over."""
+
 _MARGIN = 5.0
+_MARKS = ("PEGASUS_WF_UUID", "PANORAMA_ATTEMPT")
 
 
 class Process:
@@ -68,16 +72,18 @@ class Process:
         self.pid = self._popen.pid
         self.status = 0
         self.cpu_time = 0.0
+        self._marks = [environment.get(name, "") for name in _MARKS]
 
     async def wait(self) -> None:
         """Wait for the end, which sets `status` and `cpu_time`; cancelled, end the job's whole tree before raising."""
         try:
             await self._ended()
         except asyncio.CancelledError:
-            await self._end()
+            await self.end()
             raise
 
-    async def _end(self) -> None:
+    async def end(self) -> None:
+        """Ask the tree to end, make it end, and wait for that."""
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(KILL_AFTER + _MARGIN):
@@ -91,10 +97,46 @@ class Process:
             os.kill(self.pid, number)
 
     async def _ended(self) -> None:
-        await _readable(os.pidfd_open(self.pid))
-        _, self.status, usage = os.wait4(self.pid, 0)
-        self.cpu_time = usage.ru_utime + usage.ru_stime
-        self._popen.returncode = os.waitstatus_to_exitcode(self.status)
+        if self._popen.returncode is None:
+            await _readable(os.pidfd_open(self.pid))
+            _, self.status, usage = os.wait4(self.pid, 0)
+            self.cpu_time = usage.ru_utime + usage.ru_stime
+            self._popen.returncode = os.waitstatus_to_exitcode(self.status)
+        if self._popen.returncode == -signal.SIGKILL:  # a probe that was killed could not end what the job had started
+            await end_attempt(*self._marks)
+
+
+async def end_attempt(wf_uuid: str, attempt: str) -> None:
+    """End every process of an attempt whose probe cannot do it any more; the environment tells whose they are."""
+    marks = {f"{name}={value}".encode() for name, value in zip(_MARKS, (wf_uuid, attempt), strict=True)}
+    _signal_all(signal.SIGTERM, _marked(marks))
+    start = time.monotonic()
+    while (found := _marked(marks)) and time.monotonic() < start + KILL_AFTER + _MARGIN:
+        if time.monotonic() > start + KILL_AFTER:
+            _signal_all(signal.SIGKILL, found)
+        await asyncio.sleep(0.05)
+
+
+def _marked(marks: set[bytes]) -> list[int]:
+    """Processes that were started with these variables in their environment; a zombie has none any more."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                environment = Path("/proc", name, "environ").read_bytes()
+            except OSError:
+                continue  # it has gone, or is another user's
+            if marks.issubset(environment.split(b"\0")):
+                found.append(int(name))
+    return found
+
+
+def _signal_all(number: int, pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
 
 
 async def _readable(descriptor: int) -> None:

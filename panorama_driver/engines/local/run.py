@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from ...errors import EnvironmentMissingError
+from ...errors import EnvironmentMissingError, StoreError
 from .log import EventLog, History, host
 from .plan import COMPUTE, Job, Plan, plan_bundle
-from .process import KILL_AFTER, Process
+from .process import Process, end_attempt
 from .slots import Slots
 from .staging import run_auxiliary, summary
 
@@ -105,24 +105,28 @@ class _Run:
         self._history = History(log.history)
         self._attempts = self._history.attempts
         self._failures: list[str] = []
+        self._done: set[str] = set()
 
     async def run(self) -> Outcome:
         await self._end_strays()
-        done = self._rescued()
+        self._done = self._rescued()
         if not self._history.planned:
             self._log.plan(self._folder)
         self._log.write("stampede.xwf.start", restart_count=self._history.restarts)
         status, reason = -1, "the run was cancelled"
         try:
-            await self._walk(done)
+            await self._walk()
             status, reason = (0, "") if not self._failures else (-1, self._failures[0])
         finally:
+            if status:
+                self._write_rescue()
             end = {"status": status, "restart_count": self._history.restarts, "reason": reason or None}
             self._log.write("stampede.xwf.end", **end)
         return Outcome(succeeded=status == 0, reason=reason)
 
-    async def _walk(self, done: set[str]) -> None:
+    async def _walk(self) -> None:
         """Run every job whose parents have finished, until none is left that can run."""
+        done = self._done
         waiting = {name: set(job.parents) - done for name, job in self._plan.jobs.items() if name not in done}
         running: dict[asyncio.Task[None], str] = {}
         try:
@@ -136,6 +140,7 @@ class _Run:
                 for task in ended:
                     name = running.pop(task)
                     if self._well(task):
+                        done.add(name)
                         for parents in waiting.values():
                             parents.discard(name)
         finally:
@@ -159,7 +164,6 @@ class _Run:
             async with self._submitted(job) as attempt:
                 reason = await self._in_turn(job, attempt)
             if not reason:
-                self._remember(job)
                 return
         raise _JobFailedError(f"job {job.job_id} {reason}")
 
@@ -176,22 +180,22 @@ class _Run:
         self._history.tries[job.job_id] = number + 1
         return _Attempt(job, self._attempts, number, self._plan, self._folder, self._wf_uuid, self._log, self._interval)
 
-    def _remember(self, job: Job) -> None:
-        with self._rescue.open("a", encoding="utf-8") as file:
-            file.write(f"DONE {job.job_id}\n")
-            file.flush()
-            os.fdatasync(file.fileno())
+    def _write_rescue(self) -> None:
+        """Say which jobs need not be repeated, as DAGMan does; after a crash the events say it."""
+        try:
+            self._rescue.write_text("".join(f"DONE {name}\n" for name in sorted(self._done)), encoding="utf-8")
+        except OSError as problem:
+            raise StoreError(f"{self._rescue}: cannot be written: {problem.strerror}; free some space") from None
 
     def _rescued(self) -> set[str]:
-        lines = self._rescue.read_text(encoding="utf-8").splitlines() if self._rescue.exists() else []
+        lines = self._rescue.read_text(encoding="utf-8").split("\n")[:-1] if self._rescue.exists() else []
         done = {line.split(" ", 1)[1] for line in lines if line.startswith("DONE ")}
-        return done & self._plan.jobs.keys()
+        return (done | self._history.done) & self._plan.jobs.keys()
 
     async def _end_strays(self) -> None:
         """See to it that attempts of an engine that was killed have ended before they are tried again."""
         for raw in self._history.open:
-            if "pid" in raw:
-                await _ended(int(raw["pid"]), str(raw["pid_start"]))
+            await end_attempt(self._wf_uuid, str(raw["job_inst_id"]))
             self._log.write(
                 "stampede.job_inst.abort.info",
                 job_id=raw["job_id"],
@@ -243,8 +247,12 @@ class _Attempt:
         process = self._start()
         if isinstance(process, str):
             return process
-        self._begin(pid=process.pid, pid_start=_start_time(process.pid))
-        self._write_host()
+        try:
+            self._begin(pid=process.pid, pid_start=_start_time(process.pid))
+            self._write_host()
+        except OSError:
+            await process.end()  # a job that cannot be written down must not run
+            raise
         slow = ""
         try:
             async with asyncio.timeout(self._job.runtime):
@@ -450,12 +458,3 @@ def _start_time(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
-
-
-async def _ended(pid: int, start: str) -> None:
-    """Wait until a process that is not our child has ended; it dies with its parent, so this takes seconds at most."""
-    deadline = time.monotonic() + 2 * KILL_AFTER
-    while start and _start_time(pid) == start:
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-        await asyncio.sleep(0.05)
