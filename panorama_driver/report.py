@@ -53,12 +53,15 @@ class Report(msgspec.Struct, frozen=True):
         The response that is made small: the first that Dakota asked for.
     truth : dict
         Parameter values that made the reference data, where they are known.
+    outdated : int
+        Evaluations left out because workflow, site, or what study.yml fixes was another then.
     """
 
     home: str
     rows: list[Row]
     objective: str | None
     truth: dict[str, Scalar]
+    outdated: int
 
     @property
     def best(self) -> Row | None:
@@ -69,7 +72,7 @@ class Report(msgspec.Struct, frozen=True):
     @property
     def failed(self) -> int:
         """Number of evaluations that ended without an answer."""
-        return sum(row.evaluation.over and row.evaluation.state != "succeeded" for row in self.rows)
+        return sum(row.evaluation.failed for row in self.rows)
 
     @property
     def wall_time(self) -> float | None:
@@ -92,7 +95,9 @@ def read_report(home: Path) -> Report:
     StudyError
         It has not been run.
     """
-    evaluations = in_order(read(home / FOLDER))
+    journal = read(home / FOLDER)
+    latest = next((e.definition for e in reversed(journal.values()) if e.definition), "")
+    evaluations = in_order({key: e for key, e in journal.items() if e.definition in (latest, "")})
     if not evaluations:
         raise StudyError(f"{home}: no evaluation has been run here yet; start it with panorama study {home}")
     with open_store(home / FOLDER / "store.db", readonly=True) as store:
@@ -101,7 +106,7 @@ def read_report(home: Path) -> Report:
             for evaluation in evaluations
         ]
     asked = [name for row in rows for name in row.evaluation.responses]
-    return Report(str(home), rows, asked[0] if asked else None, _truth(home))
+    return Report(str(home), rows, asked[0] if asked else None, _truth(home), len(journal) - len(evaluations))
 
 
 def summary(report: Report) -> list[str]:
@@ -117,6 +122,8 @@ def summary(report: Report) -> list[str]:
             for name, truth in report.truth.items()
             if name in best.evaluation.variables
         ]
+    if report.outdated:
+        lines.append(f"{report.outdated} evaluations of an earlier definition of the study are left out")
     wall = "unknown" if report.wall_time is None else f"{report.wall_time:.1f} s"
     lines.append(
         f"{len(report.rows)} evaluations, {report.failed} failed; "
@@ -127,7 +134,7 @@ def summary(report: Report) -> list[str]:
 
 def table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of evaluations, as text."""
-    parameters = list(report.rows[0].evaluation.variables)
+    parameters = list(dict.fromkeys(name for row in report.rows for name in row.evaluation.variables))
     responses = list(dict.fromkeys(name for row in report.rows for name in row.evaluation.responses))
     head = ["evaluation", *parameters, *responses, "makespan [s]", "CPU [s]", "state"]
     return head, [_cells(row, parameters, responses) for row in report.rows]

@@ -40,6 +40,7 @@ def test_the_wheel_carries_workflows_sites_licence_and_the_probe(wheel: Path) ->
     ):
         assert wanted in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert any(name.endswith("scripts/panorama-driver") for name in names)
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
 
 

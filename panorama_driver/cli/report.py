@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ._common import json_option, study_home, write_json
+
+if TYPE_CHECKING:
+    from ..report import Report
 
 
 @click.command("report")
@@ -25,16 +29,16 @@ def command(directory: Path, output: Path | None, as_json: bool) -> int:
     from ..report import read_report
 
     home = study_home(directory)
-    report = read_report(home)
     if as_json:
+        report = read_report(home)
         write_json(msgspec.to_builtins(report))
     else:
-        show(home, output)
+        report = show(home, output)
     return 1 if report.failed else 0
 
 
-def show(home: Path, output: Path | None = None) -> None:
-    """Print a study's table and draw its picture."""
+def show(home: Path, output: Path | None = None) -> Report:
+    """Print a study's table, draw its picture, and give what they were made of."""
     from ..errors import EnvironmentMissingError
     from ..report import draw, read_report, summary, table
 
@@ -49,6 +53,7 @@ def show(home: Path, output: Path | None = None) -> None:
         click.echo(f"picture: {picture}")
     except EnvironmentMissingError as problem:
         click.echo(f"no picture: {problem}")
+    return report
 
 
 def _print_table(head: list[str], rows: list[list[str]]) -> None:

@@ -50,7 +50,7 @@ def command(which: str, study: Path, as_json: bool) -> int:
     else:
         for line in [*_head(evaluation, metrics), "", *_jobs(metrics)]:
             click.echo(line)
-    return 0 if evaluation.state == "succeeded" or not evaluation.over else 1
+    return 1 if evaluation.failed else 0
 
 
 def find(evaluations: list[Evaluation], which: str, home: Path) -> Evaluation:

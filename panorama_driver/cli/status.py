@@ -35,7 +35,7 @@ def command(directory: Path, as_json: bool) -> int:
     follower = Follower(home)
     rows = list(follower.changes())
     follower.close()
-    failed = sum(row.evaluation.over and row.evaluation.state != "succeeded" for row in rows)
+    failed = sum(row.evaluation.failed for row in rows)
     if as_json:
         write_json({"study": str(home), "evaluations": [msgspec.to_builtins(row) for row in rows]})
         return 1 if failed else 0

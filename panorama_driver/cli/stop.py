@@ -20,3 +20,5 @@ def command(directory: Path) -> None:
     home = study_home(directory)
     answer = client.request(str(home / "study.yml"), {"op": "stop"})
     click.echo(f"{home}: {'no server runs' if answer is None else 'the server ends, with all it runs'}")
+    for pid in (answer or {}).get("owners", []):
+        click.echo(f"process {pid} that asked for it still runs; if that is Dakota, end it first, or it will ask again")

@@ -55,11 +55,12 @@ def command(directory: Path, restart: bool, plain: bool) -> int:
         click.echo(f"dakota ended with exit code {code}; its last words in {home / _LOG}:", err=True)
         click.echo("".join((home / _LOG).read_text(errors="replace").splitlines(keepends=True)[-15:]), err=True)
     click.echo("")
-    show(home)
-    click.echo(f"next:  {program()} show 1 --study {directory}    what evaluation 1 cost, job by job")
+    report = show(home)
+    first = report.rows[0].evaluation.eval_id
+    click.echo(f"next:  {program()} show {first} --study {directory}    what evaluation {first} cost, job by job")
     click.echo(f"       {program()} status {directory}")
     click.echo(f"       edit {directory}/study.in and run it again: what has been evaluated is not run twice")
-    return 1 if code else 0
+    return 1 if code or report.failed else 0
 
 
 def find_dakota() -> str:
@@ -99,12 +100,12 @@ def _plain(home: Path, dakota: subprocess.Popen[bytes]) -> None:
 
 def _words(progress: Progress) -> str:
     evaluation = progress.evaluation
+    if evaluation.failed:
+        return f"{evaluation.state}: {evaluation.message}"
     if evaluation.responses:
         taken = "" if progress.makespan is None else f", makespan {progress.makespan:.1f} s"
         return f"finished, {spell(evaluation.responses)}{taken}"
-    if evaluation.over:
-        return f"{evaluation.state} {evaluation.message}" if evaluation.state != "succeeded" else ""
-    if progress.running:
+    if progress.running and not evaluation.over:
         return f"running {', '.join(progress.running)} ({progress.done} of {progress.jobs} jobs done)"
     if progress.jobs:
         return ""

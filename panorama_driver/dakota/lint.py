@@ -326,8 +326,10 @@ def _derivatives(study: _Study, block: _Block) -> _Found:
     for kind in ("gradients", "hessians"):
         for source in ("analytic", "mixed"):
             if block.has(f"{source}_{kind}"):
-                message = f"a workflow gives no derivatives: write numerical_{kind}, or no_{kind} if the method allows"
-                yield block.line_of(f"{source}_{kind}"), "error", f"{source}_{kind}", message
+                message = (
+                    f"the workflow must write them: say where under {kind} in study.yml, or write numerical_{kind}"
+                )
+                yield block.line_of(f"{source}_{kind}"), "note", f"{source}_{kind}", message
         if block.has(f"numerical_{kind}"):
             message = "differences of a workflow that draws random numbers are noise: fix its seed, or use large steps"
             yield block.line_of(f"numerical_{kind}"), "note", f"numerical_{kind}", message

@@ -28,7 +28,7 @@ def correlate(events: Iterable[Event], *, slots: int | None = None) -> WorkflowM
     events : iterable of Event
         From all sources, of one `wf_uuid`; repeated events count once.
     slots : int, optional
-        Cores that the run could use at once, which no event tells; `parallel_efficiency` needs it.
+        Cores that the run could use at once; unless given, what an `xwf.meta` event of that name tells.
 
     Raises
     ------
@@ -43,6 +43,13 @@ def correlate(events: Iterable[Event], *, slots: int | None = None) -> WorkflowM
     findings |= _shape(index, jobs, findings, slots)
     findings["unmatched"] = _unmatched(index)
     return WorkflowMetrics(wf_uuid=index.wf_uuid, jobs=jobs, **assembled(findings))
+
+
+def _slots(index: WorkflowIndex) -> Finding[float]:
+    """Cores as our engine tells them in `xwf.meta`; the most, where a run was taken up again with others."""
+    told = [number(event.fields.get("value")) for event in index.all("xwf.meta") if event.fields.get("key") == "slots"]
+    known = [cores for cores in told if cores]
+    return Finding(max(known)) if known else unknown("no event tells how many slots there were; give them as slots")
 
 
 def _unmatched(index: WorkflowIndex) -> Finding[int]:
@@ -212,7 +219,7 @@ def _shape(
     ideal, _ = _critical_path(jobs, index.edges, _last_wall)
     state = found["state"].value
     fair = ideal if state == "succeeded" else unknown(f"only of a run that succeeded; this one is {state}")
-    given = Finding(slots) if slots else unknown("no event tells how many slots there were; give them as slots")
+    given = Finding(slots) if slots else _slots(index)
     available = both(found["active_time"], given, operator.mul)
     return {
         "critical_path": path,

@@ -224,7 +224,7 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
         doi:10.1109/71.993206; whatever delays the chain, queue, retry, full slots, workflow system, lowers it.
         Only of a run that succeeded.
     parallel_efficiency : float or None
-        `core_time / (active_time * slots)`, only where the number of slots [cores] is given.
+        `core_time / (active_time * slots)`, only where the number of slots [cores] is known.
     j_s, j_f : float or None
         Succeeded and failed attempts over those that ended.
     t_s, t_f : float or None

@@ -97,7 +97,7 @@ def evaluate(
 
 def request(study_file: str, message: "dict[str, Any]") -> "dict[str, Any] | None":
     """Send one message to a server that runs already; its answer, or None where no server runs."""
-    connection = _connect(os.path.join(os.path.dirname(study_file), FOLDER))
+    connection = connect(os.path.join(os.path.dirname(study_file), FOLDER))
     if connection is None:
         return None
     try:
@@ -139,20 +139,20 @@ def _lines(connection: socket.socket) -> "Iterator[dict[str, Any]]":
 
 def _connect_or_start(study_file: str) -> socket.socket:
     folder = os.path.join(os.path.dirname(study_file), FOLDER)
-    connection = _connect(folder)
+    connection = connect(folder)
     if connection is not None:
         return connection
     os.makedirs(folder, mode=0o700, exist_ok=True)
     lock = os.open(os.path.join(folder, "start.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        connection = _connect(folder)
+        connection = connect(folder)
         return connection if connection is not None else _start(study_file, folder)
     finally:
         os.close(lock)
 
 
-def _connect(folder: str) -> "socket.socket | None":
+def connect(folder: str) -> "socket.socket | None":
     """A connection to the server of this folder, or None where nobody listens."""
     try:
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -186,7 +186,7 @@ def _start(study_file: str, folder: str) -> socket.socket:
     pid = _spawn(study_file, log)
     end = time.monotonic() + _START
     while time.monotonic() < end:
-        connection = _connect(folder)
+        connection = connect(folder)
         if connection is not None:
             return connection
         gone, _ = os.waitpid(pid, os.WNOHANG)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -114,21 +113,31 @@ class Definition:
                     "writes them"
                 )
 
-    def key(self, request: Request) -> str:
-        """Hash of all that decides what an evaluation runs: 32 hexadecimal digits.
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that evaluations have in common: workflow, site, engine, and what study.yml fixes."""
+        return _hash(
+            [self.folder.spec.name, self.folder.digest],
+            [self.site.name, self.site.digest],
+            self.study.engine,
+            self.study.parameters,
+            self.study.options,
+        )
 
-        Responses, time limits and slots are left out: they can change without anything having to run again.
+    def key(self, request: Request) -> str:
+        """Hash of all that decides what an evaluation runs.
+
+        Responses, active set, time limits and slots are left out: what they ask for is found in what was stored, and
+        nothing has to run again for it.
+
+        Raises
+        ------
+        ParameterError
+            A variable is unknown, of the wrong type or out of its bounds.
         """
-        parameters, options = self.values(request.variables)
-        whole: dict[str, Any] = {
-            "workflow": [self.folder.spec.name, self.folder.digest],
-            "site": [self.site.name, self.site.digest],
-            "engine": self.study.engine,
-            "parameters": parameters,
-            "options": options,
-            "asv": request.asv,
-            "dvv": request.dvv,
-            "components": request.components,
-        }
-        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return _hash(self.fingerprint, *self.values(request.variables))
+
+
+def _hash(*parts: object) -> str:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -28,6 +28,7 @@ Reply = dict[str, Any]
 
 _log = logging.getLogger(__name__)
 _POLL = 0.5
+_ANSWERABLE = ("succeeded", "unanswered")
 
 
 class Evaluations:
@@ -71,6 +72,10 @@ class Evaluations:
             on_failure = definition.study.on_failure.then
             definition.check_request(request)
             key = definition.key(request)
+        except PanoramaError as problem:
+            return self._refused(request, str(problem), on_failure)
+        try:
+            self._journal.withdraw(_refusal(request))
             evaluation = await self._settled(definition, key, request, report)
             return self._answer(definition, evaluation, request, report)
         except PanoramaError as problem:
@@ -80,6 +85,13 @@ class Evaluations:
             _log.exception("evaluation %s", request.eval_id)
             words = f"internal error {type(problem).__name__}: {problem}; server.log has the traceback"
             return {"state": "failed", "message": words, "on_failure": on_failure}
+
+    def _refused(self, request: Request, message: str, on_failure: str | float) -> Reply:
+        """Tell of an evaluation that cannot be run, also those who look at the study later."""
+        _log.warning("evaluation %s refused: %s", request.eval_id, message)
+        wrong = {"eval_id": request.eval_id, "variables": request.variables, "state": "refused", "message": message}
+        self._journal.record(_refusal(request), durably=False, **wrong)
+        return {"state": "failed", "message": message, "on_failure": on_failure}
 
     def cancel(self, request: Request) -> None:
         """End an evaluation that nobody else waits for."""
@@ -107,7 +119,7 @@ class Evaluations:
 
     async def _settled(self, definition: Definition, key: str, request: Request, report: Report) -> Evaluation:
         known = self._journal.evaluations.get(key)
-        if known is not None and known.state == "succeeded":
+        if known is not None and known.state in _ANSWERABLE:
             report(f"known, its workflow {known.wf_uuid} has finished before")
             return known
         running = self._running.get(key)
@@ -139,6 +151,7 @@ class Evaluations:
             eval_id=request.eval_id,
             variables=request.variables,
             directory=f"evaluations/{_folder(request.eval_id)}-{key[:8]}",
+            definition=definition.fingerprint,
         )
         state, message = "failed", ""
         try:
@@ -192,14 +205,19 @@ class Evaluations:
     def _answer(self, definition: Definition, evaluation: Evaluation, request: Request, report: Report) -> Reply:
         """What goes back to Dakota: responses out of metrics and output files, computed from what is stored."""
         on_failure = definition.study.on_failure.then
-        if evaluation.state != "succeeded":
+        if evaluation.state not in _ANSWERABLE:
             return {"state": evaluation.state, "message": evaluation.message, "on_failure": on_failure}
         measured = self._measured(evaluation)
         asked = [label for label, active in request.asv.items() if active & VALUE] or list(definition.responses.forms)
         output = self._home / evaluation.directory / "output"
-        responses = definition.responses.only(asked).evaluate(measured, output)
-        if responses != evaluation.responses:
-            self._journal.record(evaluation.key, durably=False, responses=responses)
+        try:
+            responses = definition.responses.only(asked).evaluate(measured, output)
+        except ResponseError as problem:
+            self._journal.record(evaluation.key, durably=False, state="unanswered", message=str(problem))
+            raise
+        if responses != evaluation.responses or evaluation.state != "succeeded":
+            changes = {"state": "succeeded", "message": "", "responses": responses}
+            self._journal.record(evaluation.key, durably=False, **changes)
         report(f"{spell(responses)}, makespan {_seconds(measured.makespan)}")
         return {
             "state": "ok",
@@ -233,6 +251,11 @@ async def _keep_polling(follower: RunFollower) -> None:
     while True:
         await asyncio.sleep(_POLL)
         follower.poll()
+
+
+def _refusal(request: Request) -> str:
+    """Key in the journal of an evaluation that nothing was run for; one that is asked rightly later replaces it."""
+    return f"refused-{request.eval_id}"
 
 
 def _metadata(known: Responses, names: list[str], measured: WorkflowMetrics, output: Path) -> dict[str, float]:

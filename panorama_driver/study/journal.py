@@ -17,6 +17,7 @@ from ..config import Scalar
 from ..errors import StoreError
 
 NAME = "journal.jsonl"
+WITHDRAWN = "withdrawn"
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,11 +32,14 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     variables : dict
         Parameter values.
     state : str
-        `received`, `submitted`, `succeeded`, `failed`, `timeout` or `cancelled`.
+        `received`, `submitted`, `succeeded`, `unanswered` (its workflow succeeded, but a response could not be found in
+        it), `failed`, `timeout`, `cancelled` or `refused` (nothing was run).
     wf_uuid : str or None
         Its workflow run, from `submitted` on.
     directory : str
         Its bundle, relative to the study's folder.
+    definition : str
+        Fingerprint of the study's definition that it was run under.
     message : str
         Why it failed.
     responses : dict
@@ -47,7 +51,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     eval_id: str
     variables: dict[str, Scalar]
-    directory: str
+    directory: str = ""
+    definition: str = ""
     state: str = "received"
     wf_uuid: str | None = None
     message: str = ""
@@ -59,6 +64,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     def over(self) -> bool:
         """Nothing of it runs any more."""
         return self.state not in ("received", "submitted")
+
+    @property
+    def failed(self) -> bool:
+        """It has ended without an answer."""
+        return self.over and self.state != "succeeded"
 
 
 class Journal:
@@ -93,7 +103,15 @@ class Journal:
         StoreError
             It cannot be written; the step must not be taken.
         """
-        step = {"t": time.time(), "key": key, **changes}
+        self._write({"t": time.time(), "key": key, **changes}, durably)
+        return self.evaluations[key]
+
+    def withdraw(self, key: str) -> None:
+        """Take an evaluation off the list, if it is on it."""
+        if key in self.evaluations:
+            self._write({"t": time.time(), "key": key, "state": WITHDRAWN}, durably=False)
+
+    def _write(self, step: dict[str, Any], durably: bool) -> None:
         line = b"\n" * self._torn + msgspec.json.encode(step) + b"\n"
         try:
             self._torn = os.write(self._file, line) < len(line)
@@ -106,7 +124,6 @@ class Journal:
                 f"{self._path}: cannot be written: {problem.strerror}; free some space, then start the study again"
             ) from None
         _apply(self.evaluations, step)
-        return self.evaluations[key]
 
     def close(self) -> None:
         """Close the file."""
@@ -138,6 +155,9 @@ def in_order(evaluations: Mapping[str, Evaluation]) -> list[Evaluation]:
 
 def _apply(evaluations: dict[str, Evaluation], step: dict[str, Any]) -> None:
     changes = {name: value for name, value in step.items() if name not in ("t", "key")}
+    if step.get("state") == WITHDRAWN:
+        evaluations.pop(step["key"], None)
+        return
     known = evaluations.get(step["key"])
     if known is None:
         evaluations[step["key"]] = msgspec.convert({"key": step["key"], "started": step["t"], **changes}, Evaluation)

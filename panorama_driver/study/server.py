@@ -22,7 +22,7 @@ import msgspec
 
 from ..errors import FormatError, ServerError
 from ..store import network_filesystem, open_store
-from .client import FOLDER, SIGN_OF_LIFE, SOCKET, peer_uid
+from .client import FOLDER, SIGN_OF_LIFE, SOCKET, connect, peer_uid
 from .definition import Request
 from .evaluations import Evaluations
 from .journal import Journal
@@ -110,11 +110,14 @@ class Server:
             writer.close()
 
     async def _serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        message = json.loads(await reader.readline() or b"{}")
+        line = await reader.readline()
+        if not line:
+            return  # another server looked whether this one lives
+        message = json.loads(line)
         if message.get("op") == "evaluate":
             await self._evaluate(message, reader, writer)
         elif message.get("op") == "stop":
-            _send(writer, {"stopping": True, "pid": os.getpid()})
+            _send(writer, {"stopping": True, "pid": os.getpid(), "owners": list(self._owners)})
             self._stop.set()
         else:
             raise FormatError(f"unknown request {str(message)[:200]}")
@@ -229,9 +232,17 @@ def _take_over(folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if time.monotonic() > end:
+            if time.monotonic() > end or _answers(folder):
                 raise ServerError(f"{folder}: another study server runs here") from None
             time.sleep(0.02)
+
+
+def _answers(folder: Path) -> bool:
+    """Whether the one that has the lock is here to stay: two drivers may each have started a server."""
+    connection = connect(str(folder))
+    if connection is not None:
+        connection.close()
+    return connection is not None
 
 
 async def _serve(study_file: Path) -> None:

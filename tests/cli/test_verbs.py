@@ -208,3 +208,14 @@ def test_doctor_names_what_is_missing_and_how_to_mend_it() -> None:
     told = json.loads(panorama("doctor", "--json").stdout)
     assert {"dakota", "local", "pegasus", "sns_nanodiamond"} <= {check["purpose"] for check in told}
     assert all(check["found"] or check["mend"] for check in told)
+
+
+def test_a_report_keeps_evaluations_of_another_definition_apart(tmp_path: Path) -> None:
+    home = tmp_path / "trial"
+    panorama("run", PARABOLA, "--set", "x=0.5", "-o", home)
+    (home / "study.yml").write_text((home / "study.yml").read_text() + "options: {pause: 0.01}\n")
+    panorama("run", PARABOLA, "--set", "x=0.7", "-o", home)
+    told = panorama("report", home).stdout
+    assert "1 evaluations of an earlier definition of the study are left out" in told
+    assert len(json.loads(panorama("report", home, "--json").stdout)["rows"]) == 1
+    assert "owner" not in panorama("stop", home).stdout

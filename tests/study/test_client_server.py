@@ -181,7 +181,11 @@ def test_a_stopped_server_answers_and_leaves_no_process(make_study: MakeStudy) -
     driver.start()
     wait_for(lambda: [raw for raw in events(home, "stampede.inv.start") if raw["job_id"] == "sh_left"])
     pid = server_pid(home)
-    assert client.request(str(home / "study.yml"), {"op": "stop"}) == {"stopping": True, "pid": pid}
+    assert client.request(str(home / "study.yml"), {"op": "stop"}) == {
+        "stopping": True,
+        "pid": pid,
+        "owners": [os.getppid()],
+    }
     driver.join(20)
     assert replies[0]["state"] == "cancelled"
     assert "cancelled" in replies[0]["message"]
@@ -249,3 +253,34 @@ def test_derivatives_that_the_workflow_writes_go_to_dakota(make_study: MakeStudy
     [reply] = evaluate(home, request(0.5) | {"asv": {"y": 7}, "dvv": ["x"]})
     assert reply["gradients"] == {"y": [pytest.approx(0.4)]}
     assert reply["hessians"] == {"y": [[2.0]]}
+
+
+def test_what_is_refused_is_told_to_those_who_look_later_until_it_is_asked_rightly(make_study: MakeStudy) -> None:
+    home = make_study()
+    evaluate(home, request(99.0))
+    [refused] = journal(home)
+    assert (refused.state, refused.eval_id, refused.failed) == ("refused", "1", True)
+    assert "out of its bounds" in refused.message
+    evaluate(home, request(0.5))
+    assert [evaluation.state for evaluation in journal(home)] == ["succeeded"]
+
+
+def test_a_response_that_cannot_be_found_is_no_success_and_needs_no_new_run_once_it_can(make_study: MakeStudy) -> None:
+    home = make_study(responses="{y: workflow.io_time}")
+    [reply] = evaluate(home, request(0.5))
+    assert "no Darshan log" in reply["message"]
+    assert (journal(home)[0].state, journal(home)[0].failed) == ("unanswered", True)
+    (home / "study.yml").write_text((home / "study.yml").read_text().replace("io_time", "parallel_efficiency"))
+    [reply] = evaluate(home, request(0.5))
+    assert 0 < reply["responses"]["y"] < 1
+    assert journal(home)[0].state == "succeeded"
+    assert submissions(home) == 1
+
+
+def test_another_active_set_needs_no_new_run(make_study: MakeStudy) -> None:
+    home = make_study(gradients="{y: {output: result.json, value: gradient}}")
+    evaluate(home, request(0.5))
+    [reply] = evaluate(home, request(0.5) | {"asv": {"y": 2, "makespan": 1}, "dvv": ["x"]})
+    assert reply["gradients"] == {"y": [pytest.approx(0.4)]}
+    assert set(reply["responses"]) == {"makespan"}
+    assert submissions(home) == 1

@@ -113,6 +113,7 @@ class _Run:
         if not self._history.planned:
             self._log.plan(self._folder)
         self._log.write("stampede.xwf.start", restart_count=self._history.restarts)
+        self._log.write("stampede.xwf.meta", key="slots", value=str(self._slots.cores))
         status, reason = -1, "the run was cancelled"
         try:
             await self._walk()
