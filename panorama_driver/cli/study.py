@@ -41,7 +41,7 @@ def command(directory: Path, restart: bool, plain: bool) -> int:
     home = directory.resolve()
     if not (home / "study.in").is_file():
         raise StudyError(f"{home / 'study.in'}: no such file; panorama init NAME DIR makes a study")
-    argv = [find_dakota(), "-i", "study.in"] + (["-read_restart", "dakota.rst"] if restart else [])
+    argv = [find_dakota(), "-i", "study.in"] + (_restart(home) if restart else [])
     click.echo(f"{home}: dakota {' '.join(argv[1:])}   (its output: {_LOG})")
     with (home / _LOG).open("ab") as log:
         dakota = subprocess.Popen(argv, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment())
@@ -61,6 +61,12 @@ def command(directory: Path, restart: bool, plain: bool) -> int:
     click.echo(f"       {program()} status {directory}")
     click.echo(f"       edit {directory}/study.in and run it again: what has been evaluated is not run twice")
     return 1 if code or report.failed else 0
+
+
+def _restart(home: Path) -> list[str]:
+    """Dakota's arguments to go on; none where it had recorded nothing yet, since it refuses an empty restart file."""
+    recorded = home / "dakota.rst"
+    return ["-read_restart", recorded.name] if recorded.is_file() and recorded.stat().st_size else []
 
 
 def find_dakota() -> str:

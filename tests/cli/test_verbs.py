@@ -145,6 +145,15 @@ def test_running_a_study_again_runs_no_workflow_again(finished: Path) -> None:
     assert json.loads(panorama("status", finished, "--json").stdout) == before
 
 
+def test_a_restart_replays_what_dakota_has_recorded_and_starts_afresh_where_that_is_nothing(tmp_path: Path) -> None:
+    (tmp_path / "study.in").write_text(_STUDY_IN)
+    (tmp_path / "study.yml").write_text(f"workflow: {PARABOLA}\nresponses: {{y: {{output: result.json, value: y}}}}\n")
+    (tmp_path / "dakota.rst").touch()
+    assert panorama("study", tmp_path, "--restart").returncode == 0
+    assert panorama("study", tmp_path, "--restart").returncode == 0
+    assert "dakota -i study.in -read_restart dakota.rst" in panorama("study", tmp_path, "--restart").stdout
+
+
 def test_run_evaluates_once_and_prints_the_responses(tmp_path: Path) -> None:
     done = panorama("run", PARABOLA, "--set", "x=0.5", "-o", tmp_path / "trial")
     assert done.returncode == 0, done.stderr
