@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -127,27 +128,38 @@ class _Run:
 
     async def _walk(self) -> None:
         """Run every job whose parents have finished, until none is left that can run."""
-        done = self._done
-        waiting = {name: set(job.parents) - done for name, job in self._plan.jobs.items() if name not in done}
+        order = TopologicalSorter({name: job.parents for name, job in self._plan.jobs.items()})
+        order.prepare()
+        ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         running: dict[asyncio.Task[None], str] = {}
         try:
-            while waiting or running:
-                for name in [name for name, parents in waiting.items() if not parents]:
-                    del waiting[name]
-                    running[asyncio.create_task(self._finish(self._plan.jobs[name]))] = name
+            while True:
+                for name in self._ready(order):
+                    task = asyncio.create_task(self._finish(self._plan.jobs[name]))
+                    task.add_done_callback(ended.put_nowait)
+                    running[task] = name
                 if not running:
-                    return  # what still waits depends on a job that failed
-                ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended:
-                    name = running.pop(task)
-                    if self._well(task):
-                        done.add(name)
-                        for parents in waiting.values():
-                            parents.discard(name)
+                    return  # what has not run depends on a job that failed
+                task = await ended.get()
+                name = running.pop(task)
+                if self._well(task):
+                    self._done.add(name)
+                    order.done(name)
         finally:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+
+    def _ready(self, order: TopologicalSorter[str]) -> list[str]:
+        """Jobs that can start now; those that an earlier run has finished are passed over."""
+        ready = []
+        while names := order.get_ready():
+            for name in names:
+                if name in self._done:
+                    order.done(name)
+                else:
+                    ready.append(name)
+        return ready
 
     def _well(self, task: asyncio.Task[None]) -> bool:
         problem = task.exception()
