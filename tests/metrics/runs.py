@@ -72,7 +72,7 @@ class Run:
         user: float | None = 0.0,
         system: float | None = 0.0,
         cores: int = 1,
-        maxrss: int = 1000,
+        maxrss: int | None = 1000,
     ) -> Run:
         """One whole attempt, as the embedded engine tells it."""
         end = start + wall
