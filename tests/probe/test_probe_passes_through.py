@@ -200,4 +200,7 @@ def test_every_python_runs_it(probe: Any, version: str) -> None:
 def test_the_package_starts_the_compiled_probe() -> None:
     done = subprocess.run([*command(), "echo", "hi"], capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"hi\n")
-    assert command()[-1].endswith(".pyc")
+    code = "from panorama_driver.probe import command; print(command()[-1])"
+    writing = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=writing, check=True)
+    assert told.stdout.strip().endswith(".pyc")
