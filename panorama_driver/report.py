@@ -120,7 +120,7 @@ def summary(report: Report) -> list[str]:
             f"truth: {name} = {truth}, found {best.evaluation.variables[name]:.6g}, off by "
             f"{abs(float(best.evaluation.variables[name]) - float(truth)):.4f}"
             for name, truth in report.truth.items()
-            if name in best.evaluation.variables
+            if isinstance(truth, float | int) and name in best.evaluation.variables
         ]
     if report.outdated:
         lines.append(f"{report.outdated} evaluations of an earlier definition of the study are left out")
@@ -177,9 +177,7 @@ def draw(report: Report, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    parameters = [
-        name for name, value in report.rows[0].evaluation.variables.items() if isinstance(value, float | int)
-    ][:_MOST_PANELS]
+    parameters = _varied(report)[:_MOST_PANELS]
     shown = report.rows[-_MOST_ROWS:]
     panels = len(parameters)
     figure, axes = pyplot.subplots(
@@ -197,17 +195,23 @@ def draw(report: Report, path: Path) -> None:
     pyplot.close(figure)
 
 
+def _varied(report: Report) -> list[str]:
+    """Parameters with a number in any evaluation; studies of one folder may vary different ones."""
+    pairs = itertools.chain.from_iterable(row.evaluation.variables.items() for row in report.rows)
+    return list(dict.fromkeys(name for name, value in pairs if isinstance(value, float | int)))
+
+
 def _draw_objective(axis: Axes, report: Report, name: str) -> None:
     objective = report.objective or ""
     answered = [row.evaluation for row in report.rows if objective in row.evaluation.responses]
-    values = [(float(row.variables[name]), row.responses[objective], row.eval_id) for row in answered]
-    axis.plot([x for x, _, _ in values], [y for _, y, _ in values], "o", color="#0072B2", label="evaluation")
-    if report.best is not None:
-        best = report.best.evaluation
+    values = [(float(row.variables[name]), row.responses[objective]) for row in answered if name in row.variables]
+    axis.plot([x for x, _ in values], [y for _, y in values], "o", color="#0072B2", label="evaluation")
+    best = report.best.evaluation if report.best is not None else None
+    if best is not None and name in best.variables:
         axis.plot([float(best.variables[name])], [best.responses[objective]], "*", ms=15, color="#D55E00", label="best")
     if name in report.truth:
         axis.axvline(float(report.truth[name]), color="#009E73", ls="--", label=f"truth {report.truth[name]}")
-    if values and min(y for _, y, _ in values) > 0:
+    if values and min(y for _, y in values) > 0:
         axis.set_yscale("log")
     axis.set(xlabel=name, ylabel=objective, title=f"{objective} against {name}")
     axis.grid(alpha=0.3)

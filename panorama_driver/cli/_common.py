@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config import Scalar, shared_folder
-from ..errors import ParameterError
+from ..errors import ParameterError, WorkflowError
 from ..study.client import find_study
 
 if TYPE_CHECKING:
@@ -43,23 +43,34 @@ def study_home(directory: Path) -> Path:
 
 
 def assignments(pairs: Iterable[str]) -> dict[str, Scalar]:
-    """`name=value` texts as values; numbers and true or false are read as in YAML.
+    """`name=value` texts as values; numbers and true or false are read as in YAML, and 1e-3 is a number too.
 
     Raises
     ------
     ParameterError
         A text has no `=`, or its value is a list or a mapping.
     """
-    import yaml
-
     values: dict[str, Scalar] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        value = yaml.safe_load(text) if equals else None
+        value = _value(text) if equals else None
         if not isinstance(value, float | int | str | bool):
             raise ParameterError(f"{pair!r}: write NAME=VALUE, such as q_h=0.42")
         values[name.strip()] = value
     return values
+
+
+def _value(text: str) -> Any:
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    try:
+        return float(text) if isinstance(value, str) else value  # to YAML 1.1, 1e-3 is a text
+    except ValueError:
+        return value
 
 
 def program() -> str:
@@ -71,8 +82,17 @@ def program() -> str:
 
 
 def copy_study_file(folder: WorkflowFolder, home: Path) -> None:
-    """Write the workflow's study.yml into `home`; there it names the folder itself, unless that comes with us."""
-    text = (folder.path / "study.yml").read_text(encoding="utf-8")
+    """Write the workflow's study.yml into `home`; there it names the folder itself, unless that comes with us.
+
+    Raises
+    ------
+    WorkflowError
+        The workflow has none.
+    """
+    try:
+        text = (folder.path / "study.yml").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise WorkflowError(f"{folder.path / 'study.yml'}: no such file; write there what a study asks for") from None
     if folder.path.parent != shared_folder("workflows"):
         text = re.sub(r"^workflow:.*$", f"workflow: {json.dumps(str(folder.path))}", text, flags=re.MULTILINE)
     (home / "study.yml").write_text(text, encoding="utf-8")

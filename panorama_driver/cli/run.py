@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import EvaluationError
+from ..errors import EvaluationError, StudyError
 from ..study import client
 from ._common import assignments, copy_study_file, json_option, program, write_json
+
+if TYPE_CHECKING:
+    from ..render import WorkflowFolder
 
 
 @click.command("run")
@@ -32,11 +36,14 @@ def command(workflow: str, pairs: tuple[str, ...], output: Path | None, as_json:
     from ..render import find_workflow
 
     folder = find_workflow(workflow, Path())
+    values = assignments(pairs)
+    folder.values(*folder.split(values))
     home = (output or Path("runs") / folder.spec.name).resolve()
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "study.yml").exists():
         copy_study_file(folder, home)
-    request = {"eval_id": "1", "variables": assignments(pairs), "metadata": ["makespan"]}
+    _check_same(folder, home)
+    request = {"eval_id": "1", "variables": values, "metadata": ["makespan"]}
     [reply] = client.evaluate(str(home / "study.yml"), [request], lambda words: click.echo(words, err=True))
     if as_json:
         write_json(reply)
@@ -46,3 +53,12 @@ def command(workflow: str, pairs: tuple[str, ...], output: Path | None, as_json:
         for name, value in reply["responses"].items():
             click.echo(f"{name} = {value:.6g}")
         click.echo(f"next:  {program()} show {reply['wf_uuid']} --study {home}", file=sys.stderr)
+
+
+def _check_same(folder: WorkflowFolder, home: Path) -> None:
+    from ..config import load_study
+    from ..render import find_workflow
+
+    there = find_workflow(load_study(home / "study.yml").workflow, home).path
+    if there != folder.path:
+        raise StudyError(f"{home / 'study.yml'} is of {there}, not of {folder.path}; choose another directory with -o")

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -21,7 +22,7 @@ from .. import __version__
 from ..config import Scalar
 from ..errors import WorkflowError
 from .site import Site
-from .templates import render_text
+from .templates import read_text, render_text
 from .workflow import Candidate, Resources, WorkflowFolder
 
 _PLAN = """#!/bin/sh
@@ -94,6 +95,7 @@ def render(
     parameters, options = folder.values(parameters, options)
     directory = directory.resolve()
     abstract = folder.build(parameters, options)
+    _check_names(abstract, folder)
     chosen = {
         name: site.choose(name, folder.spec.transformations[name].candidates)
         for name in _transformations(abstract, folder)
@@ -148,11 +150,16 @@ def _transformations(abstract: dict[str, Any], folder: WorkflowFolder) -> list[s
 
 
 def _give_resources(abstract: dict[str, Any], table: Mapping[str, Resources]) -> None:
-    """Put cores, memory and run time on the jobs; on nothing else, since Pegasus lets site and transformation win."""
+    """Put cores, memory and run time on the jobs; on nothing else, since Pegasus lets site and transformation win.
+
+    A job that the table does not name keeps what workflow.py gave it.
+    """
     for job in abstract["jobs"]:
-        needs = table.get(job["id"]) or table.get(job["name"]) or Resources()
-        profile = {key: value for key, value in msgspec.structs.asdict(needs).items() if value is not None}
-        job.setdefault("profiles", {}).setdefault("pegasus", {}).update(profile)
+        profile = job.setdefault("profiles", {}).setdefault("pegasus", {})
+        needs = table.get(job["id"]) or table.get(job["name"])
+        if needs is not None:
+            profile |= {key: value for key, value in msgspec.structs.asdict(needs).items() if value is not None}
+        profile.setdefault("cores", Resources().cores)
 
 
 def _raw_inputs(abstract: dict[str, Any]) -> list[str]:
@@ -167,17 +174,16 @@ def _inputs(
     replicas = []
     for lfn in _raw_inputs(abstract):
         target = directory / "inputs" / lfn
-        _safe_below(target, directory / "inputs", folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         _provide(folder, lfn, variables, target)
-        replicas.append({"lfn": lfn, "pfns": [{"site": "local", "pfn": f"file://{target}"}]})
+        replicas.append({"lfn": lfn, "pfns": [{"site": "local", "pfn": f"file://{quote(str(target))}"}]})
     return replicas
 
 
 def _provide(folder: WorkflowFolder, lfn: str, variables: Mapping[str, Any], target: Path) -> None:
     for template in (folder.path / "templates" / f"{lfn}.j2", folder.path / "templates" / lfn):
         if template.is_file():
-            text = template.read_text(encoding="utf-8")
+            text = read_text(template, WorkflowError)
             target.write_text(render_text(text, variables, template, WorkflowError), encoding="utf-8")
             return
     data = folder.path / "data" / lfn
@@ -186,9 +192,16 @@ def _provide(folder: WorkflowFolder, lfn: str, variables: Mapping[str, Any], tar
     shutil.copyfile(data, target)
 
 
-def _safe_below(path: Path, root: Path, folder: WorkflowFolder) -> None:
-    if root not in Path(os.path.normpath(path)).parents:
-        raise WorkflowError(f"{folder.path / 'workflow.py'}: file name {str(path)!r} leads out of the bundle")
+def _check_names(abstract: dict[str, Any], folder: WorkflowFolder) -> None:
+    """Refuse file names that lead out of the bundle, and job names that are no file names: records are called so."""
+    for job in abstract["jobs"]:
+        streams = [job[name] for name in ("stdin", "stdout", "stderr") if name in job]
+        for name in [use["lfn"] for use in job.get("uses", [])] + streams:
+            if not name or os.path.isabs(name) or ".." in name.split("/"):
+                raise WorkflowError(f"{folder.path / 'workflow.py'}: file name {name!r} leads out of the bundle")
+        for name in (job["id"], job["name"]):
+            if "/" in name:
+                raise WorkflowError(f"{folder.path / 'workflow.py'}: job {name!r}: its name may not have a '/'")
 
 
 def _transformation_catalog(
@@ -210,10 +223,7 @@ def _transformation_catalog(
 
 
 def _with_interpreter(script: Path, interpreter: str) -> str:
-    try:
-        first, _, rest = script.read_text(encoding="utf-8").partition("\n")
-    except OSError as problem:
-        raise WorkflowError(f"{script}: {problem.strerror}; workflow.yml names it as a candidate") from None
+    first, _, rest = read_text(script, WorkflowError).partition("\n")
     if not first.startswith("#!"):
         raise WorkflowError(f"{script}:1: a program starts with #!/usr/bin/env python3")
     return f"{_shebang(interpreter)}\n{rest}"

@@ -17,7 +17,7 @@ import msgspec
 from ..config import convert, shared_folder
 from ..errors import EnvironmentMissingError, SiteError
 from ._names import nearest
-from .templates import render_text
+from .templates import read_text, render_text
 from .workflow import Candidate
 
 
@@ -65,10 +65,7 @@ class Site:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.stem
-        try:
-            self.text = path.read_text(encoding="utf-8")
-        except OSError as problem:
-            raise SiteError(f"{path}: cannot be read: {problem.strerror}") from None
+        self.text = read_text(path, SiteError)
         self._stamp = path.stat().st_mtime_ns
         self.digest = hashlib.sha256(self.text.encode()).hexdigest()[:16]
         raw = self._load({"bundle": "/bundle"})

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 
+def read_text(path: Path, error: type[PanoramaError]) -> str:
+    """Read a file of a workflow or a site; `error` names `path` and why it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise error(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
+
+
 def render_text(source: str, variables: Mapping[str, Any], path: Path, error: type[PanoramaError]) -> str:
     """Render one template; `error` names `path` and the line of what is wrong."""
     from jinja2 import TemplateError, TemplateSyntaxError

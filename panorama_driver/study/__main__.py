@@ -9,7 +9,9 @@ if __name__ == "__main__":
     from ..errors import PanoramaError
     from .server import main
 
+    study_file = Path(sys.argv[1]).resolve()
+    os.chdir(study_file.parent)  # not in the work directory of one evaluation, which Dakota may remove
     try:
-        main(Path(sys.argv[1]).resolve())
+        main(study_file)
     except PanoramaError as problem:
         sys.exit(f"panorama study server: {problem}")

@@ -30,6 +30,7 @@ SIGN_OF_LIFE = 5.0
 _SILENCE = 60.0
 _START = 30.0
 _TRIES = 6
+_OF_ONE_EVALUATION = ("DAKOTA_PARAMETERS_FILE", "DAKOTA_RESULTS_FILE")
 
 
 def find_study(start: str, name: str = "study.yml") -> str:
@@ -118,12 +119,19 @@ def _ask(study_file: str, message: "dict[str, Any]", report: "Callable[[str], No
             if "report" in answer:
                 report(answer["report"])
     except (EvaluationCancelledError, KeyboardInterrupt):
-        connection.settimeout(2.0)
-        connection.sendall(encode({"op": "cancel"}))
+        _say_cancel(connection)
         raise
     finally:
         connection.close()
     raise ConnectionResetError("the study server went away")
+
+
+def _say_cancel(connection: socket.socket) -> None:
+    connection.settimeout(2.0)
+    try:
+        connection.sendall(encode({"op": "cancel"}))
+    except OSError:
+        return  # a server that has gone runs nothing any more; above all it must not be asked again
 
 
 def _lines(connection: socket.socket) -> "Iterator[dict[str, Any]]":
@@ -197,16 +205,21 @@ def _start(study_file: str, folder: str) -> socket.socket:
 
 
 def _spawn(study_file: str, log: str) -> int:
-    """Start the server as a daemon in a session of its own, with no descriptor of ours."""
+    """Start the server as a daemon in a session of its own, with no descriptor of ours.
+
+    It imports nothing from the work directory (-P), and its jobs are not told the files of the evaluation that
+    happened to start it.
+    """
     import signal
 
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ONE_EVALUATION}
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "panorama_driver.study", study_file],
-            os.environ,
+            [sys.executable, "-P", "-m", "panorama_driver.study", study_file],
+            environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, null, 0),
                 (os.POSIX_SPAWN_DUP2, out, 1),
@@ -222,9 +235,8 @@ def _spawn(study_file: str, log: str) -> int:
 
 
 def _owner() -> int:
-    """Process that this evaluation is for: the Dakota above us, or else our parent."""
-    pid = os.getppid()
-    above = pid
+    """Process that this evaluation is for: the Dakota above us, or else this one, since a shell may live for weeks."""
+    above = os.getppid()
     for _ in range(5):
         try:
             with open(f"/proc/{above}/stat", encoding="utf-8", errors="replace") as file:
@@ -234,7 +246,7 @@ def _owner() -> int:
         if name.startswith("dakota"):
             return above
         above = int(rest.split()[1])
-    return pid
+    return os.getpid()
 
 
 def _last_words(log: str) -> str:

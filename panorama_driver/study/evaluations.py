@@ -8,14 +8,15 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ..collector.files import RunFollower
 from ..config import spell
 from ..engines.local import Outcome, Slots, machine_slots, run_bundle
-from ..errors import EvaluationTimeoutError, PanoramaError, ResponseError, UsageError
+from ..errors import EvaluationTimeoutError, PanoramaError, ResponseError, StoreError, UsageError
 from ..metrics import WorkflowMetrics, correlate
 from ..objective import Responses
 from ..render import load_bundle, render
@@ -67,40 +68,46 @@ class Evaluations:
         Cancelled, it leaves the evaluation running for others who wait for it; `cancel` ends it.
         """
         on_failure: str | float = "fail"
+        key = ""
         try:
             definition = self._define()
             on_failure = definition.study.on_failure.then
             definition.check_request(request)
             key = definition.key(request)
-        except PanoramaError as problem:
-            return self._refused(request, str(problem), on_failure)
-        try:
             self._journal.withdraw(_refusal(request))
             evaluation = await self._settled(definition, key, request, report)
             return self._answer(definition, evaluation, request, report)
         except PanoramaError as problem:
-            _log.warning("evaluation %s: %s", request.eval_id, problem)
+            _log.warning("evaluation %s%s: %s", request.eval_id, "" if key else " refused", problem)
+            if not key:
+                self._refuse(request, str(problem))
             return {"state": "failed", "message": str(problem), "on_failure": on_failure}
         except Exception as problem:  # noqa: BLE001 (a mistake of ours costs one evaluation, not the study)
             _log.exception("evaluation %s", request.eval_id)
             words = f"internal error {type(problem).__name__}: {problem}; server.log has the traceback"
             return {"state": "failed", "message": words, "on_failure": on_failure}
 
-    def _refused(self, request: Request, message: str, on_failure: str | float) -> Reply:
-        """Tell of an evaluation that cannot be run, also those who look at the study later."""
-        _log.warning("evaluation %s refused: %s", request.eval_id, message)
+    def _refuse(self, request: Request, message: str) -> None:
+        """Tell those who look at the study later of an evaluation that cannot be run."""
         wrong = {"eval_id": request.eval_id, "variables": request.variables, "state": "refused", "message": message}
-        self._journal.record(_refusal(request), durably=False, **wrong)
-        return {"state": "failed", "message": message, "on_failure": on_failure}
-
-    def cancel(self, request: Request) -> None:
-        """End an evaluation that nobody else waits for."""
         try:
-            running = self._running.get(self._define().key(request))
+            self._journal.record(_refusal(request), durably=False, **wrong)
+        except StoreError as problem:
+            _log.warning("%s", problem)  # whoever asked is told the refusal all the same
+
+    def cancel(self, requests: Iterable[Request]) -> None:
+        """End evaluations that nobody waits for but those who asked these."""
+        for key, asked in Counter(map(self._key, requests)).items():
+            running = self._running.get(key)
+            if running and running.waiting <= asked:
+                running.task.cancel()
+
+    def _key(self, request: Request) -> str:
+        """Its key, or nothing where it has none and so does not run."""
+        try:
+            return self._define().key(request)
         except UsageError:
-            return
-        if running and running.waiting <= 1:
-            running.task.cancel()
+            return ""
 
     async def cancel_all(self) -> None:
         """End all that runs, and wait for that."""
@@ -112,15 +119,17 @@ class Evaluations:
     def _define(self) -> Definition:
         if self._definition is None or self._definition.stale:
             self._definition = Definition(self._file)
+        if self._slots is None or self.idle:
             wanted = self._definition.study.slots
-            if self._slots is None or self.idle:
-                self._slots = machine_slots(None if wanted == "auto" else wanted)
+            self._slots = machine_slots(None if wanted == "auto" else wanted)
         return self._definition
 
     async def _settled(self, definition: Definition, key: str, request: Request, report: Report) -> Evaluation:
         known = self._journal.evaluations.get(key)
         if known is not None and known.state in _ANSWERABLE:
             report(f"known, its workflow {known.wf_uuid} has finished before")
+            # A power cut may have taken the store's last commits, and a user the store: the run folder has it all.
+            _finish(RunFollower(self._home / known.directory / "run", self._store))
             return known
         running = self._running.get(key)
         if running is None:
@@ -164,13 +173,16 @@ class Evaluations:
             raise
         except (PanoramaError, OSError) as problem:
             message = str(problem)
+        except Exception as problem:
+            message = f"internal error {type(problem).__name__}: {problem}; server.log has the traceback"
+            raise
         finally:
             self._journal.record(key, state=state, message=message)
             _log.info("evaluation %s %s %s", evaluation.eval_id, state, message)
 
     async def _run_workflow(self, definition: Definition, evaluation: Evaluation) -> Outcome:
         directory = self._home / evaluation.directory
-        if evaluation.wf_uuid is None:
+        if evaluation.wf_uuid is None or not (directory / "bundle.json").is_file():
             parameters, options = definition.values(evaluation.variables)
             render(definition.folder, definition.site, parameters, options, directory)
             evaluation = self._journal.record(evaluation.key, state="submitted", wf_uuid=str(uuid.uuid4()))
@@ -186,7 +198,7 @@ class Evaluations:
             raise EvaluationTimeoutError(f"ran longer than {definition.study.timeout}; study.yml: timeout") from None
         finally:
             watch.cancel()
-            follower.poll()
+            _finish(follower)
 
     async def _with_retries(self, definition: Definition, evaluation: Evaluation, directory: Path) -> Outcome:
         assert self._slots is not None
@@ -211,7 +223,8 @@ class Evaluations:
         asked = [label for label, active in request.asv.items() if active & VALUE] or list(definition.responses.forms)
         output = self._home / evaluation.directory / "output"
         try:
-            responses = definition.responses.only(asked).evaluate(measured, output)
+            found = definition.responses.only(asked).evaluate(measured, output)
+            responses = {label: found[label] for label in asked}  # in Dakota's order: the first is the objective
         except ResponseError as problem:
             self._journal.record(evaluation.key, durably=False, state="unanswered", message=str(problem))
             raise
@@ -236,7 +249,13 @@ class Evaluations:
 
     def _measured(self, evaluation: Evaluation) -> WorkflowMetrics:
         assert evaluation.wf_uuid is not None
-        return correlate(self._store.events(evaluation.wf_uuid))
+        events = list(self._store.events(evaluation.wf_uuid))
+        if not events:
+            raise StoreError(
+                f"nothing is left of evaluation {evaluation.eval_id}: neither the store nor "
+                f"{self._home / evaluation.directory / 'run'} has its events; restore that folder"
+            )
+        return correlate(events)
 
 
 class _Running:
@@ -245,6 +264,15 @@ class _Running:
     def __init__(self, task: asyncio.Task[None]) -> None:
         self.task = task
         self.waiting = 0
+
+
+def _finish(follower: RunFollower) -> None:
+    """Collect the rest of a run that is over; what could not be collected is told."""
+    drained = follower.finish()
+    for problem in drained.problems:
+        _log.warning("%s", problem)
+    if drained.dead:
+        _log.warning("%s: %d lines are no events; the store keeps them as dead letters", follower.run_dir, drained.dead)
 
 
 async def _keep_polling(follower: RunFollower) -> None:

@@ -151,8 +151,7 @@ class Server:
         """Whether a client still listens: one that says `cancel` does, and ends its evaluations; one that just goes may
         come back for them."""
         if line and json.loads(line).get("op") == "cancel":
-            for request in requests:
-                self._evaluations.cancel(request)
+            self._evaluations.cancel(requests)
         return bool(line)
 
     def _watch_owner(self, pid: object) -> None:
@@ -200,7 +199,8 @@ def _listening(folder: Path) -> Any:
     try:
         yield listener
     finally:
-        (folder / SOCKET).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(SOCKET, dir_fd=directory)  # not by its path: a folder that was made anew has another server's
         os.close(directory)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -176,7 +177,7 @@ def test_run_of_a_failing_workflow_exits_1_and_says_why(tmp_path: Path) -> None:
         (("run", "nowhere"), 2, "workflow 'nowhere'"),
         (("run", PARABOLA, "--set", "x"), 2, "write NAME=VALUE"),
         (("run", PARABOLA, "--set", "x=[1]"), 2, "write NAME=VALUE"),
-        (("run", PARABOLA, "--set", "x=50"), 1, "out of its bounds"),
+        (("run", PARABOLA, "--set", "x=50"), 2, "out of its bounds"),
         (("render", PARABOLA, "--set", "y=1", "-o", "b"), 2, "parameter 'y' is not in"),
         (("render", PARABOLA, "--site", "venus", "-o", "b"), 2, "site 'venus'"),
         (("status",), 2, "no study.yml in"),
@@ -228,3 +229,39 @@ def test_a_report_keeps_evaluations_of_another_definition_apart(tmp_path: Path) 
     assert "1 evaluations of an earlier definition of the study are left out" in told
     assert len(json.loads(panorama("report", home, "--json").stdout)["rows"]) == 1
     assert "owner" not in panorama("stop", home).stdout
+
+
+def test_a_report_has_evaluations_that_varied_other_parameters(tmp_path: Path) -> None:
+    home = tmp_path / "trial"
+    panorama("run", PARABOLA, "--set", "x=0.5", "-o", home)
+    panorama("run", PARABOLA, "--set", "pause=1e-2", "-o", home)
+    told = panorama("report", home)
+    assert told.returncode == 0, told.stderr
+    assert "picture" in told.stdout
+    assert [row.split()[1:3] for row in told.stdout.splitlines()[1:3]] == [["0.5", "unknown"], ["unknown", "0.01"]]
+
+
+def test_a_run_says_what_is_wrong_before_it_starts_anything(tmp_path: Path) -> None:
+    for words, problem in {
+        ("x=99",): "out of its bounds",
+        ("nope=1",): "parameter 'nope' is not in",
+        ("x=[",): "write NAME=VALUE",
+    }.items():
+        done = panorama("run", PARABOLA, "--set", *words, "-o", tmp_path / "trial")
+        assert (done.returncode, problem in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "trial" / ".panorama").exists()
+
+
+def test_a_run_does_not_take_the_study_of_another_workflow_for_its_own(make_study: MakeStudy) -> None:
+    done = panorama("run", "sns_nanodiamond", "-o", make_study())
+    assert done.returncode == 2
+    assert "choose another directory with -o" in done.stderr
+
+
+def test_a_workflow_without_a_study_is_named(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(PARABOLA, tmp_path / "parabola"))
+    (folder / "study.yml").unlink()
+    for verb in (("run", folder, "-o", tmp_path / "a"), ("init", folder, tmp_path / "b")):
+        done = panorama(*verb)
+        assert done.returncode == 2
+        assert f"{folder / 'study.yml'}: no such file" in done.stderr

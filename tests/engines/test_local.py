@@ -213,6 +213,47 @@ def test_an_engine_that_is_killed_leaves_no_process_and_is_taken_up(tmp_path: Pa
     assert aborted == {"sh_left", "sh_right"}
 
 
+def test_a_working_directory_that_others_may_use_is_neither_used_nor_removed(tmp_path: Path) -> None:
+    path, shared = bundle(tmp_path / "b"), tmp_path / "shared"
+    shared.mkdir()
+    (path / "sites.yml").write_text((path / "sites.yml").read_text().replace(str(path / "run/scratch"), str(shared)))
+    with pytest.raises(WorkflowError, match=r"sharedScratch is .*shared, which .* write \{\{ bundle \}\}"):
+        run(path)
+    assert shared.is_dir()
+
+
+def test_two_jobs_of_one_name_are_refused_and_none_is_lost(tmp_path: Path) -> None:
+    path = bundle(tmp_path / "b")
+    workflow = json.loads((path / "workflow.yml").read_text())
+    workflow["jobs"][0] |= {"name": "sh_left", "id": "x"}
+    workflow["jobs"][1] |= {"name": "sh", "id": "left_x"}
+    workflow["jobDependencies"] = []
+    (path / "workflow.yml").write_text(json.dumps(workflow))
+    programs = json.loads((path / "transformations.yml").read_text())
+    programs["transformations"].append({**programs["transformations"][0], "name": "sh_left"})
+    (path / "transformations.yml").write_text(json.dumps(programs))
+    with pytest.raises(WorkflowError, match="two jobs are called 'sh_left_x'"):
+        run(path)
+
+
+@pytest.mark.parametrize("target", ["kept", "$PWD/kept"])
+def test_a_result_that_is_a_symbolic_link_is_published_with_its_content(tmp_path: Path, target: str) -> None:
+    path = bundle(tmp_path / "b")
+    workflow = json.loads((path / "workflow.yml").read_text())
+    split = workflow["jobs"][0]
+    split["arguments"][1] += f"; echo word > kept; ln -s {target} link.txt"
+    split["uses"].append({"lfn": "link.txt", "type": "output", "stageOut": True, "registerReplica": False})
+    (path / "workflow.yml").write_text(json.dumps(workflow))
+    assert run(path).succeeded
+    assert (path / "output/link.txt").read_text() == "word\n"
+    assert not (path / "output/link.txt").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a?b", "a%41b", "ü"])
+def test_a_bundle_runs_wherever_it_lies(tmp_path: Path, name: str) -> None:
+    assert run(bundle(tmp_path / name)).succeeded
+
+
 def events_so_far(path: Path, name: str, job: str) -> list[dict[str, Any]]:
     if not (path / "run/events.jsonl").exists():
         return []

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,9 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(PARABOLA, tmp_path / "parabola"))
 
 
-def rendered(folder: Path, target: Path, **parameters: float) -> dict[str, object]:
+def rendered(folder: Path, target: Path, **parameters: float) -> dict[str, Any]:
     render(find_workflow(str(folder), HERE), find_site("local", HERE), parameters, {}, target)
-    value: dict[str, object] = json.loads((target / "workflow.yml").read_text())
+    value: dict[str, Any] = json.loads((target / "workflow.yml").read_text())
     return value
 
 
@@ -76,7 +77,7 @@ def test_an_own_program_runs_where_the_interpreter_has_a_blank_in_its_path(folde
 
 def test_resources_are_put_on_jobs_and_nowhere_else(tmp_path: Path) -> None:
     abstract = rendered(PARABOLA, tmp_path / "b")
-    jobs = {job["id"]: job["profiles"]["pegasus"] for job in abstract["jobs"]}  # type: ignore[attr-defined]
+    jobs = {job["id"]: job["profiles"]["pegasus"] for job in abstract["jobs"]}
     assert jobs["last"] == {"cores": 1, "memory": 64, "runtime": 60}
     assert jobs["split"] == {"cores": 1}
     assert "profiles" not in json.loads((tmp_path / "b/transformations.yml").read_text())["transformations"][0]
@@ -159,6 +160,24 @@ def test_the_digest_follows_what_defines_the_workflow_and_nothing_else(folder: P
     (folder / "bin/square.py").write_text("#!/usr/bin/env python3\nprint('other')\n")
     assert WorkflowFolder(folder).digest != before.digest
     assert before.stale
+
+
+def test_a_job_that_the_resources_do_not_name_keeps_what_workflow_py_gave_it(folder: Path, tmp_path: Path) -> None:
+    source = (folder / "workflow.py").read_text()
+    source = source.replace("    middle = [", "    split.add_pegasus_profile(cores=2)\n    middle = [")
+    (folder / "workflow.py").write_text(source)
+    jobs = {job["id"]: job["profiles"]["pegasus"] for job in rendered(folder, tmp_path / "b")["jobs"]}
+    assert jobs["split"] == {"cores": 2}
+    assert jobs["right"] == {"cores": 1}
+    assert jobs["left"] == {"cores": 1, "memory": 64}
+
+
+@pytest.mark.parametrize("lfn", ["../../out.txt", "/etc/motd", "a/../../b"])
+def test_an_output_that_leads_out_of_the_bundle_is_refused(folder: Path, tmp_path: Path, lfn: str) -> None:
+    source = (folder / "workflow.py").read_text().replace('File("result.json")', f'File("{lfn}")')
+    (folder / "workflow.py").write_text(source)
+    with pytest.raises(WorkflowError, match="leads out of the bundle"):
+        rendered(folder, tmp_path / "b")
 
 
 @pytest.mark.skipif(not shutil.which("pegasus-plan"), reason="no Pegasus: pegasus-plan is not on PATH")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,9 +19,13 @@ from typing import Any
 
 import pytest
 
-from panorama_driver.errors import ServerError, StudyError
+from panorama_driver.errors import EvaluationCancelledError, ServerError, StoreError, StudyError
+from panorama_driver.report import read_report
+from panorama_driver.store import open_store
 from panorama_driver.study import client
-from panorama_driver.study.journal import Evaluation, read
+from panorama_driver.study.definition import Request
+from panorama_driver.study.evaluations import Evaluations
+from panorama_driver.study.journal import Evaluation, Journal, read
 
 MakeStudy = Callable[..., Path]
 
@@ -184,7 +190,7 @@ def test_a_stopped_server_answers_and_leaves_no_process(make_study: MakeStudy) -
     assert client.request(str(home / "study.yml"), {"op": "stop"}) == {
         "stopping": True,
         "pid": pid,
-        "owners": [os.getppid()],
+        "owners": [os.getpid()],
     }
     driver.join(20)
     assert replies[0]["state"] == "cancelled"
@@ -193,14 +199,17 @@ def test_a_stopped_server_answers_and_leaves_no_process(make_study: MakeStudy) -
     assert journal(home)[0].state == "cancelled"
 
 
-def test_the_server_ends_by_itself_when_its_owner_has_gone(make_study: MakeStudy) -> None:
+def test_the_server_ends_by_itself_when_its_owner_has_gone_though_the_shell_stays(make_study: MakeStudy) -> None:
     home = make_study()
     code = (
         "import sys; from panorama_driver.study import client;"
         "print(client.evaluate(sys.argv[1], [{'variables': {'x': 0.5}, 'asv': {'y': 1}}], print))"
     )
-    subprocess.run(["sh", "-c", f'"{sys.executable}" -c "{code}" "{home}/study.yml"; true'], check=True, timeout=60)
-    wait_for(lambda: server_pid(home) is None, 15)
+    command = f'"{sys.executable}" -c "{code}" "{home}/study.yml"; read line'
+    with subprocess.Popen(["sh", "-c", command], stdin=subprocess.PIPE) as shell:
+        wait_for((home / ".panorama/server.sock").exists)
+        wait_for(lambda: server_pid(home) is None)
+        assert shell.poll() is None
     assert not (home / ".panorama/server.sock").exists()
     assert "nothing left to do" in (home / ".panorama/server.log").read_text()
 
@@ -284,3 +293,131 @@ def test_another_active_set_needs_no_new_run(make_study: MakeStudy) -> None:
     assert reply["gradients"] == {"y": [pytest.approx(0.4)]}
     assert set(reply["responses"]) == {"makespan"}
     assert submissions(home) == 1
+
+
+def test_a_cancelled_driver_does_not_ask_anew_when_the_server_has_just_died(make_study: MakeStudy) -> None:
+    home = make_study()
+    told: list[str] = []
+
+    def report(words: str) -> None:
+        told.append(words)
+        pid = server_pid(home)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise EvaluationCancelledError("cancelled by SIGTERM")
+
+    with pytest.raises(EvaluationCancelledError):
+        client.evaluate(str(home / "study.yml"), [request(0.5, pause=1.0)], report)
+    assert len(told) == 1
+    assert server_pid(home) is None
+
+
+def test_a_module_of_the_users_in_the_work_directory_is_none_of_the_servers(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = make_study()
+    (home / "logging.py").write_text("raise SystemExit('imported by mistake')\n")
+    monkeypatch.chdir(home)
+    assert evaluate(home, request(0.5))[0]["state"] == "ok"
+
+
+def test_jobs_are_not_told_the_files_of_the_evaluation_that_started_the_server(
+    make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = make_study()
+    monkeypatch.setenv("DAKOTA_PARAMETERS_FILE", "eval.1/params.in")
+    evaluate(home, request(0.5))
+    pid = server_pid(home)
+    assert b"DAKOTA_PARAMETERS_FILE" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert os.readlink(f"/proc/{pid}/cwd") == str(home)
+
+
+def test_a_server_whose_folder_was_removed_does_not_take_the_next_ones_socket_with_it(make_study: MakeStudy) -> None:
+    home = make_study()
+    evaluate(home, request(0.5))
+    first = server_pid(home)
+    assert first is not None
+    shutil.rmtree(home / ".panorama")
+    evaluate(home, request(0.6))
+    os.kill(first, signal.SIGTERM)
+    os.waitpid(first, 0)
+    assert client.request(str(home / "study.yml"), {"op": "stop"}) is not None
+
+
+def test_a_store_that_was_lost_is_filled_again_from_the_run_folders(make_study: MakeStudy) -> None:
+    home = make_study()
+    [first] = evaluate(home, request(0.5))
+    stop(home)
+    for file in (home / ".panorama").glob("store.db*"):
+        file.unlink()
+    [again] = evaluate(home, request(0.5))
+    assert (again["responses"], again["metadata"]) == (first["responses"], first["metadata"])
+    assert submissions(home) == 1
+
+
+def test_an_evaluation_that_failed_and_whose_folder_was_removed_is_rendered_anew(make_study: MakeStudy) -> None:
+    home = make_study(options="{trouble: fail}")
+    assert evaluate(home, request(0.5))[0]["state"] == "failed"
+    shutil.rmtree(home / "evaluations")
+    assert "asked to fail" in evaluate(home, request(0.5))[0]["message"]
+
+
+def test_responses_come_in_the_order_in_which_dakota_asks(make_study: MakeStudy) -> None:
+    home = make_study(responses="{makespan: workflow.makespan, y: {output: result.json, value: y}}")
+    [reply] = evaluate(home, request(0.5) | {"asv": {"y": 1, "makespan": 1}})
+    assert list(reply["responses"]) == ["y", "makespan"]
+    assert read_report(home).objective == "y"
+
+
+def test_a_refusal_is_told_even_if_it_cannot_be_written_down(tmp_path: Path) -> None:
+    (tmp_path / "study.yml").write_text("workflow: nowhere\n")
+
+    class Full(Journal):
+        def record(self, key: str, *, durably: bool = True, **changes: Any) -> Evaluation:
+            raise StoreError("no space left")
+
+    with open_store(tmp_path / "store.db") as store:
+        evaluations = Evaluations(tmp_path / "study.yml", Full(tmp_path), store, lambda: None)
+        reply = asyncio.run(evaluations.reply(Request(), lambda words: None))
+    assert "workflow 'nowhere'" in reply["message"]
+
+
+def test_a_file_that_is_no_text_is_named(make_study: MakeStudy) -> None:
+    home = make_study(site="./mine.yml")
+    (home / "mine.yml").write_bytes(b"# caf\xe9\n")
+    [reply] = evaluate(home, request(0.5))
+    assert f"{home / 'mine.yml'}: cannot be read" in reply["message"]
+
+
+def test_a_batch_that_is_cancelled_ends_also_where_it_asks_for_one_point_twice(make_study: MakeStudy) -> None:
+    home = make_study()
+    told: list[str] = []
+
+    def report(words: str) -> None:
+        told.append(words)
+        if len(told) == 2:
+            raise EvaluationCancelledError("cancelled by SIGTERM")
+
+    batch = [request(0.5, eval_id, pause=30.0) for eval_id in ("1:1", "1:2")]
+    with pytest.raises(EvaluationCancelledError):
+        client.evaluate(str(home / "study.yml"), batch, report)
+    wait_for(lambda: [evaluation.state for evaluation in journal(home)] == ["cancelled"], 10)
+
+
+def test_slots_that_are_changed_in_mid_run_hold_for_the_next(make_study: MakeStudy) -> None:
+    home = make_study(slots=1)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(evaluate, home, request(0.5, pause=0.5))
+        wait_for(lambda: submissions(home) == 1 if (home / ".panorama/journal.jsonl").exists() else 0)
+        (home / "study.yml").write_text((home / "study.yml").read_text().replace("slots: 1", "slots: 2"))
+        evaluate(home, request(0.6))
+        first.result()
+    evaluate(home, request(0.7))
+    slots = [raw["value"] for raw in sorted(events(home, "stampede.xwf.meta"), key=lambda raw: raw["ts"])]
+    assert (slots[0], slots[-1]) == ("1", "2")
+
+
+def stop(home: Path) -> None:
+    client.request(str(home / "study.yml"), {"op": "stop"})
+    wait_for(lambda: server_pid(home) is None)

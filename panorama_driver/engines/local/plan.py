@@ -6,6 +6,7 @@ The names of the auxiliary jobs are the planner's own: `create_dir_<workflow>_0_
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -194,8 +195,19 @@ def _directories(sites: Mapping[str, Any], site: str, directory: Path) -> tuple[
 def _directory(entry: Mapping[str, Any], kind: str, directory: Path) -> Path:
     for place in entry.get("directories", []):
         if place["type"] == kind:
-            return Path(place["path"])
+            return _own(Path(os.path.normpath(place["path"])), kind, directory)
     raise WorkflowError(f"{directory / 'sites.yml'}: site {entry['name']!r} has no directory of type {kind}")
+
+
+def _own(path: Path, kind: str, directory: Path) -> Path:
+    """A folder of this bundle alone: other evaluations must not write into it, and scratch is removed in the end."""
+    bundle = directory.resolve()
+    if str(bundle) not in str(path) or path in (bundle, bundle / "run"):
+        raise WorkflowError(
+            f"{directory / 'sites.yml'}: {kind} is {path}, which this bundle does not have for itself; "
+            "in the site file, write {{ bundle }} into its path, such as {{ bundle }}/run/scratch"
+        )
+    return path
 
 
 def _named(entries: Iterable[Mapping[str, Any]], name: str, path: Path) -> Mapping[str, Any]:
@@ -281,6 +293,9 @@ def _in_order(jobs: list[Job], directory: Path) -> dict[str, Job]:
     from graphlib import CycleError, TopologicalSorter
 
     by_name = {job.job_id: job for job in jobs}
+    if len(by_name) < len(jobs):
+        twice = next(job.job_id for job in jobs if job is not by_name[job.job_id])
+        raise WorkflowError(f"{directory / 'workflow.yml'}: two jobs are called {twice!r}; give one another id")
     try:
         order = TopologicalSorter({job.job_id: job.parents for job in jobs}).static_order()
         return {name: by_name[name] for name in order}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -84,12 +86,18 @@ def _link(copy: Copy) -> int:
 
 
 def _publish(copy: Copy) -> int:
-    """Put a result where results go, whole: a hard link where that is possible, a copy otherwise; its size [bytes]."""
+    """Put a result where results go, whole: a hard link where that is possible, a copy otherwise; its size [bytes].
+
+    The temporary name is the thread's own, since a cancelled run's copy goes on for a while beside the next run's.
+    """
     copy.target.parent.mkdir(parents=True, exist_ok=True)
-    part = copy.target.with_name(f".{copy.target.name}.part")
-    part.unlink(missing_ok=True)
+    for left in copy.target.parent.glob(f".{glob.escape(copy.target.name)}.*.part"):
+        left.unlink(missing_ok=True)
+    part = copy.target.with_name(f".{copy.target.name}.{threading.get_native_id()}.part")
     try:
-        os.link(copy.source, part, follow_symlinks=True)
+        if copy.source.is_symlink():  # link(2) would publish the link, and its target goes with the scratch folder
+            raise OSError
+        os.link(copy.source, part)
     except OSError:
         shutil.copyfile(copy.source, part)
     size = part.stat().st_size
