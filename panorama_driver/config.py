@@ -5,6 +5,7 @@ A study file says what a study asks: which workflow at which site, how it is wat
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,6 +115,10 @@ def load_study(path: Path) -> Study:
             duration(value)
         except ValueError as problem:
             raise StudyError(f"{path}: {key}: {problem}") from None
+    if study.on_failure.retry < 0:
+        raise StudyError(f"{path}: on_failure.retry: {study.on_failure.retry} is below 0")
+    if isinstance(study.on_failure.then, float) and not math.isfinite(study.on_failure.then):
+        raise StudyError(f"{path}: on_failure.then: {study.on_failure.then} is no finite number; write nan or fail")
     if isinstance(study.slots, int) and study.slots < 1:
         raise StudyError(f"{path}: slots: {study.slots} is not a number of cores; give 1 or more, or auto")
     return study

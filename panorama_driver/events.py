@@ -76,8 +76,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind in _DIGEST_WHOLE:
             parts += [_plain(self.ts), *(f"{key}={_plain(fields[key])}" for key in sorted(fields))]
         else:
-            parts += [f"{key}={_plain(fields[key])}" for key in _DISCRIMINATORS if key in fields]
-            if "seq" not in fields:
+            parts += [f"{key}={_plain(fields[key])}" for key in _DISCRIMINATORS if fields.get(key) not in (None, "")]
+            if fields.get("seq") is None:
                 parts.append(_plain(self.ts))
         text = "\x1f".join(parts)
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

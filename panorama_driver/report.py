@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,7 +55,9 @@ class Report(msgspec.Struct, frozen=True):
     truth : dict
         Parameter values that made the reference data, where they are known.
     outdated : int
-        Evaluations left out because workflow, site, or what study.yml fixes was another then.
+        Evaluations left out because workflow, programs, site, or what study.yml fixes was another then.
+    maximized : bool
+        The objective is made large, not small.
     """
 
     home: str
@@ -62,12 +65,14 @@ class Report(msgspec.Struct, frozen=True):
     objective: str | None
     truth: dict[str, Scalar]
     outdated: int
+    maximized: bool = False
 
     @property
     def best(self) -> Row | None:
-        """The evaluation with the smallest objective."""
+        """The evaluation with the smallest objective, or the largest where study.in has `sense 'max'`."""
         answered = [row for row in self.rows if self.objective in row.evaluation.responses]
-        return min(answered, key=lambda row: row.evaluation.responses[self.objective or ""], default=None)
+        choose = max if self.maximized else min
+        return choose(answered, key=lambda row: row.evaluation.responses[self.objective or ""], default=None)
 
     @property
     def failed(self) -> int:
@@ -106,7 +111,8 @@ def read_report(home: Path) -> Report:
             for evaluation in evaluations
         ]
     asked = [name for row in rows for name in row.evaluation.responses]
-    return Report(str(home), rows, asked[0] if asked else None, _truth(home), len(journal) - len(evaluations))
+    left_out = len(journal) - len(evaluations)
+    return Report(str(home), rows, asked[0] if asked else None, _truth(home), left_out, _maximized(home))
 
 
 def summary(report: Report) -> list[str]:
@@ -272,6 +278,12 @@ def _colours(names: Sequence[str]) -> dict[str, Any]:
     """Okabe and Ito's palette, which colour-blind people can tell apart."""
     palette = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
     return {name: palette[index % len(palette)] for index, name in enumerate(names)}
+
+
+def _maximized(home: Path) -> bool:
+    study_in = home / "study.in"
+    text = study_in.read_text(encoding="utf-8", errors="replace") if study_in.is_file() else ""
+    return re.search(r"^[^#]*\bsense\b[\s=]*['\"]max", text, flags=re.MULTILINE) is not None
 
 
 def _truth(home: Path) -> dict[str, Scalar]:

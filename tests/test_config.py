@@ -31,6 +31,8 @@ def test_a_study_of_one_line_has_its_defaults(tmp_path: Path) -> None:
         ("workflow: p\nsit: cori\n", "unknown field 'sit'; the keys are"),
         ("workflow: p\non_failure: {then: explode}\n", r"Invalid enum value 'explode' - at '\$\.on_failure\.then'"),
         ("workflow: p\nengine: cloud\n", r"Invalid enum value 'cloud' - at '\$\.engine'"),
+        ("workflow: p\non_failure: {retry: -1}\n", "on_failure.retry: -1 is below 0"),
+        ("workflow: p\non_failure: {then: .inf}\n", "on_failure.then: inf is no finite number"),
         ("workflow: p\nslots: 0\n", "slots: 0 is not a number of cores"),
         ("workflow: p\ntimeout: -3 s\n", "timeout: '-3 s' is no duration"),
         ("workflow: p\nmonitoring: {interval: 1 fortnight}\n", "monitoring.interval: '1 fortnight' is no duration"),

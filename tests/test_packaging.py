@@ -80,7 +80,7 @@ def _write_workflow(folder: Path) -> None:
     (folder / "workflow.py").write_text(
         "from Pegasus.api import File, Job, Workflow\n"
         "def build(parameters, options):\n"
-        "    job = Job('sh', _id='count').add_args('-c', f\"echo '{{\\\"n\\\": {parameters['n']}}}' > n.json\")\n"
-        "    return Workflow('wf').add_jobs(job.add_outputs(File('n.json')))\n"
+        "    job = Job('sh', _id='count').add_args('-c', f\"'echo {parameters['n']} > n.txt'\")\n"
+        "    return Workflow('wf').add_jobs(job.add_outputs(File('n.txt')))\n"
     )
-    (folder / "study.yml").write_text("workflow: .\nresponses: {length: {output: n.json, value: n}}\n")
+    (folder / "study.yml").write_text("workflow: .\nresponses: {length: {output: n.txt, column: 0}}\n")

@@ -6,6 +6,7 @@ A site file is a jinja2 template of a Pegasus site catalog. Its key `x-panorama`
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -82,7 +83,7 @@ class Site:
 
     def catalog(self, bundle: Path) -> dict[str, Any]:
         """The Pegasus site catalog for one bundle directory."""
-        raw = self._load({"bundle": str(bundle)})
+        raw = self._load({"bundle": json.dumps(str(bundle), ensure_ascii=False)[1:-1]})  # inside double quotes of YAML
         return {"pegasus": "5.0", "sites": raw["sites"]}
 
     def choose(self, transformation: str, candidates: list[Candidate]) -> tuple[Candidate, str]:

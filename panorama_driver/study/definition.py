@@ -56,6 +56,8 @@ class Definition:
     ------
     UsageError
         study.yml, the workflow folder, the site file or a response is wrong.
+    EnvironmentMissingError
+        The site has no program for a transformation.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,6 +68,10 @@ class Definition:
         self.site: Site = find_site(self.study.site, path.parent)
         self.responses = Responses.parse(self.study.responses, self.study.gradients, self.study.hessians)
         self.folder.values(self.study.parameters, self.study.options)
+        self.programs = {
+            name: self.site.choose(name, transformation.candidates)[0].name
+            for name, transformation in self.folder.spec.transformations.items()
+        }
 
     @property
     def stale(self) -> bool:
@@ -115,9 +121,10 @@ class Definition:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that evaluations have in common: workflow, site, engine, and what study.yml fixes."""
+        """Hash of all that evaluations have in common: workflow, programs, site, engine, and what study.yml fixes."""
         return _hash(
             [self.folder.spec.name, self.folder.digest],
+            self.programs,
             [self.site.name, self.site.digest],
             self.study.engine,
             self.study.parameters,

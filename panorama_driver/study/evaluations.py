@@ -56,6 +56,7 @@ class Evaluations:
         self._definition: Definition | None = None
         self._slots: Slots | None = None
         self._running: dict[str, _Running] = {}
+        self._rendering = asyncio.Lock()
 
     @property
     def idle(self) -> bool:
@@ -128,8 +129,7 @@ class Evaluations:
         known = self._journal.evaluations.get(key)
         if known is not None and known.state in _ANSWERABLE:
             report(f"known, its workflow {known.wf_uuid} has finished before")
-            # A power cut may have taken the store's last commits, and a user the store: the run folder has it all.
-            _finish(RunFollower(self._home / known.directory / "run", self._store))
+            self._refill(known)
             return known
         running = self._running.get(key)
         if running is None:
@@ -146,6 +146,11 @@ class Evaluations:
         finally:
             running.waiting -= 1
         return self._journal.evaluations[key]
+
+    def _refill(self, known: Evaluation) -> None:
+        """A power cut may have taken the store's last commits, and a user the store: the run folder has it all."""
+        if not any(self._store.events(known.wf_uuid or "", {"stampede.xwf.end"})):
+            _finish(RunFollower(self._home / known.directory / "run", self._store))
 
     def _ended(self, key: str) -> None:
         del self._running[key]
@@ -182,23 +187,31 @@ class Evaluations:
 
     async def _run_workflow(self, definition: Definition, evaluation: Evaluation) -> Outcome:
         directory = self._home / evaluation.directory
-        if evaluation.wf_uuid is None or not (directory / "bundle.json").is_file():
-            parameters, options = definition.values(evaluation.variables)
-            render(definition.folder, definition.site, parameters, options, directory)
-            evaluation = self._journal.record(evaluation.key, state="submitted", wf_uuid=str(uuid.uuid4()))
-        elif evaluation.over:
-            evaluation = self._journal.record(evaluation.key, state="submitted", message="")
         limit = definition.study.timeout_seconds
         follower = RunFollower(directory / "run", self._store)
         watch = asyncio.create_task(_keep_polling(follower))
         try:
             async with asyncio.timeout(limit):
+                evaluation = await self._submitted(definition, evaluation, directory)
                 return await self._with_retries(definition, evaluation, directory)
         except TimeoutError:
             raise EvaluationTimeoutError(f"ran longer than {definition.study.timeout}; study.yml: timeout") from None
         finally:
             watch.cancel()
             _finish(follower)
+
+    async def _submitted(self, definition: Definition, evaluation: Evaluation, directory: Path) -> Evaluation:
+        """Render the bundle, unless that is done, and write down that it is about to run."""
+        if evaluation.wf_uuid is None or not (directory / "bundle.json").is_file():
+            parameters, options = definition.values(evaluation.variables)
+            async with (
+                self._rendering
+            ):  # in a thread, since a user's build() may never return; one, as it may be unsafe
+                await asyncio.to_thread(render, definition.folder, definition.site, parameters, options, directory)
+            return self._journal.record(evaluation.key, state="submitted", wf_uuid=str(uuid.uuid4()))
+        if evaluation.over:
+            return self._journal.record(evaluation.key, state="submitted", message="")
+        return evaluation
 
     async def _with_retries(self, definition: Definition, evaluation: Evaluation, directory: Path) -> Outcome:
         assert self._slots is not None
@@ -220,7 +233,9 @@ class Evaluations:
         if evaluation.state not in _ANSWERABLE:
             return {"state": evaluation.state, "message": evaluation.message, "on_failure": on_failure}
         measured = self._measured(evaluation)
-        asked = [label for label, active in request.asv.items() if active & VALUE] or list(definition.responses.forms)
+        asked = [label for label, active in request.asv.items() if active & VALUE]
+        if not request.asv:
+            asked = list(definition.responses.forms)
         output = self._home / evaluation.directory / "output"
         try:
             found = definition.responses.only(asked).evaluate(measured, output)
@@ -228,8 +243,10 @@ class Evaluations:
         except ResponseError as problem:
             self._journal.record(evaluation.key, durably=False, state="unanswered", message=str(problem))
             raise
-        if responses != evaluation.responses or evaluation.state != "succeeded":
-            changes = {"state": "succeeded", "message": "", "responses": responses}
+        known = {label: value for label, value in evaluation.responses.items() if label in definition.responses.forms}
+        together = responses | {label: value for label, value in known.items() if label not in responses}
+        if together != evaluation.responses or evaluation.state != "succeeded":
+            changes = {"state": "succeeded", "message": "", "responses": together}
             self._journal.record(evaluation.key, durably=False, **changes)
         report(f"{spell(responses)}, makespan {_seconds(measured.makespan)}")
         return {

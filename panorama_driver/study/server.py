@@ -214,6 +214,7 @@ def main(study_file: Path) -> None:
     """
     folder = study_file.parent / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("Pegasus").setLevel(logging.WARNING)
     _take_over(folder)
@@ -247,3 +248,5 @@ def _answers(folder: Path) -> bool:
 
 async def _serve(study_file: Path) -> None:
     await Server(study_file).serve()
+    logging.shutdown()
+    os._exit(0)  # asyncio would wait for threads, and one in a workflow's build() may never return

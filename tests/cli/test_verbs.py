@@ -265,3 +265,12 @@ def test_a_workflow_without_a_study_is_named(tmp_path: Path) -> None:
         done = panorama(*verb)
         assert done.returncode == 2
         assert f"{folder / 'study.yml'}: no such file" in done.stderr
+
+
+def test_the_best_of_a_study_that_maximizes_is_the_largest(finished: Path) -> None:
+    text = (finished / "study.in").read_text()
+    try:
+        (finished / "study.in").write_text(text + "    sense 'maximize'\n")
+        assert "best: x = 1.3 with y = 1" in panorama("report", finished).stdout
+    finally:
+        (finished / "study.in").write_text(text)

@@ -241,7 +241,7 @@ def test_a_result_that_is_a_symbolic_link_is_published_with_its_content(tmp_path
     path = bundle(tmp_path / "b")
     workflow = json.loads((path / "workflow.yml").read_text())
     split = workflow["jobs"][0]
-    split["arguments"][1] += f"; echo word > kept; ln -s {target} link.txt"
+    split["arguments"][1] = split["arguments"][1].removesuffix("'") + f"; echo word > kept; ln -s {target} link.txt'"
     split["uses"].append({"lfn": "link.txt", "type": "output", "stageOut": True, "registerReplica": False})
     (path / "workflow.yml").write_text(json.dumps(workflow))
     assert run(path).succeeded
@@ -279,3 +279,9 @@ def wait_for(condition: Any, seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def test_arguments_become_the_words_that_they_are_under_pegasus(tmp_path: Path) -> None:
+    from panorama_driver.engines.local.plan import _words
+
+    assert _words(["-n 3", "'two words'", 'a"b', "c\\d", "#e", 5]) == ["-n", "3", "two words", 'a"b', "c\\d", "#e", "5"]

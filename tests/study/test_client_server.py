@@ -421,3 +421,34 @@ def test_slots_that_are_changed_in_mid_run_hold_for_the_next(make_study: MakeStu
 def stop(home: Path) -> None:
     client.request(str(home / "study.yml"), {"op": "stop"})
     wait_for(lambda: server_pid(home) is None)
+
+
+def test_a_build_that_never_returns_costs_its_time_and_not_the_study(make_study: MakeStudy, tmp_path: Path) -> None:
+    import shutil
+
+    from tests.conftest import PARABOLA
+
+    folder = Path(shutil.copytree(PARABOLA, tmp_path / "own"))
+    text = (folder / "workflow.py").read_text()
+    stuck = "def build(parameters, options):\n    import time\n    time.sleep(1000 if parameters['x'] == 9 else 0)\n"
+    (folder / "workflow.py").write_text(text.replace("def build(parameters, options):\n", stuck))
+    home = make_study(workflow=folder, timeout="2 s")
+    [reply] = evaluate(home, request(9.0))
+    assert "ran longer than 2 s" in reply["message"]
+    assert evaluate(home, request(0.5))[0]["state"] == "ok"
+    client.request(str(home / "study.yml"), {"op": "stop"})
+    wait_for(lambda: server_pid(home) is None)
+
+
+def test_another_program_for_a_transformation_is_another_evaluation(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from panorama_driver.study.definition import Definition
+
+    home = make_study()
+    before = Definition(home / "study.yml").fingerprint
+    program = tmp_path / "no-such-shell"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert Definition(home / "study.yml").fingerprint != before

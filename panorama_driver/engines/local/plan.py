@@ -7,6 +7,7 @@ The names of the auxiliary jobs are the planner's own: `create_dir_<workflow>_0_
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -269,7 +270,7 @@ def _compute(
         type=COMPUTE,
         transformation=name,
         task_id=job["id"],
-        argv=[program, *map(str, job["arguments"])],
+        argv=[program, *_words(job["arguments"])],
         stdin=job.get("stdin"),
         stdout=job.get("stdout"),
         stderr=job.get("stderr"),
@@ -281,6 +282,17 @@ def _compute(
         parents=parents,
         retries=int(job.get("profiles", {}).get("dagman", {}).get("RETRY", retries)),
     )
+
+
+def _words(arguments: Iterable[object]) -> list[str]:
+    """Words as the job gets them: Pegasus joins arguments by blanks, and HTCondor splits them again.
+
+    Single quotes keep blanks together (HTCondor manual, condor_submit, "arguments", new syntax).
+    """
+    lexer = shlex.shlex(" ".join(map(str, arguments)), posix=True)
+    lexer.whitespace_split = True
+    lexer.quotes, lexer.escape, lexer.commenters = "'", "", ""
+    return list(lexer)
 
 
 def _leaves(jobs: list[Job]) -> list[str]:

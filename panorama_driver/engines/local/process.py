@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -79,7 +80,10 @@ class Process:
         try:
             await self._ended()
         except asyncio.CancelledError:
-            await self.end()
+            ending = asyncio.ensure_future(self.end())
+            while not ending.done():
+                with contextlib.suppress(asyncio.CancelledError):  # asked again while at it: the slots are not free yet
+                    await asyncio.shield(ending)
             raise
 
     async def end(self) -> None:

@@ -241,7 +241,7 @@ class _Attempt:
         self._interval = interval
         self._steps = 0
         self._over = False
-        self._started = 0.0
+        self._started = self._clock = 0.0
         self._stdout = folder / f"{job.job_id}.out.{number:03d}"
         self._stderr = folder / f"{job.job_id}.err.{number:03d}"
         self._trace = folder / f"{job.job_id}.trace.{number:03d}.jsonl"
@@ -344,7 +344,7 @@ class _Attempt:
         return f"{self._attempt}.0"
 
     def _begin(self, **process: Any) -> None:
-        self._started = time.time()
+        self._started, self._clock = time.time(), time.monotonic()
         self._write(
             "main.start", ts=self._started, stdout_file=self._stdout.name, stderr_file=self._stderr.name, **process
         )
@@ -355,15 +355,15 @@ class _Attempt:
 
     def _end(self, status: int, measured: dict[str, Any], reason: str) -> str:
         """Record the end of the attempt; gives why it failed, or nothing."""
-        now = time.time()
+        now, elapsed = time.time(), time.monotonic() - self._clock  # the clock on the wall may be set meanwhile
         job = self._job
         failed = bool(status or reason)
         words = reason or (_words(status) if status else "")
         self._invocation(
             "end",
             ts=now,
-            start_time=self._started,
-            dur=now - self._started,
+            start_time=measured.pop("start_time", self._started),
+            dur=measured.pop("dur", elapsed),
             transformation=job.transformation,
             task_id=job.task_id,
             executable=job.argv[0] if job.argv else job.transformation,
@@ -377,7 +377,7 @@ class _Attempt:
             "main.end",
             ts=now,
             site=self._plan.site,
-            local_dur=now - self._started,
+            local_dur=elapsed,
             exitcode=str(status),
             status=0 if not status else -1,
             stdout_file=self._stdout.name,
@@ -402,7 +402,8 @@ class _Attempt:
         if not last.get("final"):
             return {"remote_cpu_time": process.cpu_time}
         user, system = last["rusage_utime"], last["rusage_stime"]
-        return {"utime": user, "stime": system, "remote_cpu_time": user + system, "maxrss": last.get("maxrss")}
+        used = {"utime": user, "stime": system, "remote_cpu_time": user + system, "maxrss": last.get("maxrss")}
+        return used | {"start_time": last["start_ts"], "dur": last["dur"]}
 
     def _missing_output(self, status: int) -> str:
         missing = [name for name in self._job.outputs if not (self._plan.scratch / name).exists()]

@@ -8,6 +8,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from ...errors import WorkflowError
 
@@ -85,6 +86,18 @@ class Slots:
 
 
 def machine_slots(cores: int | None = None) -> Slots:
-    """All that this process may use: the cores of its affinity mask, and the machine's memory."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return Slots(cores or len(os.sched_getaffinity(0)), memory)
+    """All that this process may use: its affinity mask's cores and the machine's memory, or less in a container."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    given = min([memory, *_cgroup_limit("memory.max")]) // 2**20
+    return Slots(cores or int(min([len(os.sched_getaffinity(0)), *_cgroup_limit("cpu.max")])) or 1, given)
+
+
+def _cgroup_limit(name: str) -> list[int]:
+    """A limit of our control group (version 2, cgroups(7)): cores, at least 1, or bytes; none where there is none."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        group = next(line[3:] for line in lines if line.startswith("0::"))
+        limit, _, period = Path("/sys/fs/cgroup", group.lstrip("/"), name).read_text().strip().partition(" ")
+        return [] if limit == "max" else [max(1, int(limit) // int(period or 1))]
+    except (OSError, StopIteration, ValueError):
+        return []

@@ -7,11 +7,11 @@ def build(parameters, options):
     settings, seed = File("settings.txt"), File("constants/offset.txt")
     halves = {side: File(f"{side}.txt") for side in ("left", "right")}
     parts = {side: File(f"{side}.out") for side in ("left", "right")}
-    split = Job("sh", _id="split").add_args("-c", f"cat {settings.lfn} > left.txt; cat {seed.lfn} > right.txt")
+    split = Job("sh", _id="split").add_args("-c", f"'cat {settings.lfn} > left.txt; cat {seed.lfn} > right.txt'")
     split.add_inputs(settings, seed).add_outputs(*halves.values(), stage_out=False)
     middle = [
         Job("sh", _id=side)
-        .add_args("-c", f"sleep {options['pause']}; cat {half.lfn} > {parts[side].lfn}")
+        .add_args("-c", f"'sleep {options['pause']}; cat {half.lfn} > {parts[side].lfn}'")
         .add_inputs(half)
         .add_outputs(parts[side], stage_out=False)
         for side, half in halves.items()
