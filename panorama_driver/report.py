@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MOST_PANELS = 3
 _MOST_ROWS = 60
 _VISIBLE = 0.01
+_NOTICE = 0.1
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -173,13 +174,19 @@ def draw(report: Report, path: Path) -> None:
 
     Raises
     ------
+    StudyError
+        No evaluation has succeeded.
     EnvironmentMissingError
         matplotlib is not installed.
     """
+    if report.best is None:
+        raise StudyError("no evaluation has succeeded")
     try:
         import matplotlib
     except ImportError:
-        raise EnvironmentMissingError("pictures need matplotlib: pip install 'panorama-driver[plots]'") from None
+        raise EnvironmentMissingError(
+            "pictures need matplotlib: pip install 'panorama-driver[plots]', in a clone '.[plots]'"
+        ) from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -253,7 +260,7 @@ def _draw_time(axis: Axes, rows: Sequence[Row]) -> None:
     axis.set_yticks(range(len(rows)), [row.evaluation.eval_id for row in rows])
     axis.invert_yaxis()
     axis.set(xlabel="time since the workflow started [s]", ylabel="evaluation")
-    axis.set_title("where the time went (grey: waiting)")
+    axis.set_title("where the time went")
     axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
@@ -268,7 +275,8 @@ def _spans(metrics: WorkflowMetrics) -> list[_Span]:
     free_at: list[float] = []
     spans = []
     for start, length, job_id in ran:
-        lane = next((index for index, free in enumerate(free_at) if free <= start), len(free_at))
+        # A job and the one after it may overlap by the time it takes to notice an end.
+        lane = next((index for index, free in enumerate(free_at) if free <= start + _NOTICE), len(free_at))
         free_at[lane : lane + 1] = [start + length]
         spans.append(_Span(job_id, start - (metrics.start or ran[0][0]), length, lane))
     return spans

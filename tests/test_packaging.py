@@ -58,7 +58,7 @@ def test_the_wheel_installs_and_works_outside_the_checkout(wheel: Path, tmp_path
         ["panorama", "doctor", "--json"], capture_output=True, text=True, env=environment, cwd=home, timeout=60
     )
     checks = {check["name"]: check for check in json.loads(told.stdout)}
-    assert checks["dakota"]["mend"] == "pip install 'panorama-driver[dakota]'"
+    assert checks["dakota"]["mend"] == "pip install 'panorama-driver[dakota]', in a clone '.[dakota]'"
     (home / "wf").mkdir()
     _write_workflow(home / "wf")
     done = subprocess.run(

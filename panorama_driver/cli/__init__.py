@@ -73,4 +73,7 @@ def main() -> None:
         code = _INTERRUPTED
     except BrokenPipeError:
         code = 0
+    except OSError as problem:
+        click.echo(f"panorama: {problem.filename or 'input or output'}: {problem.strerror or problem}", err=True)
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)

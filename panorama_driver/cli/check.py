@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..dakota.lint import Finding, check
+from ..dakota.lint import Finding, check, labels
 from ._common import json_option, write_json
+
+if TYPE_CHECKING:
+    from ..study.definition import Definition
 
 
 @click.command("check")
-@click.argument("study_in", default="study.in", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("study_in", default="study.in", type=click.Path(path_type=Path, exists=True))
 @json_option
 def command(study_in: Path, as_json: bool) -> int:
     """Check STUDY_IN and the study.yml that it names.
@@ -24,7 +28,9 @@ def command(study_in: Path, as_json: bool) -> int:
     Example:
       panorama check study.in
     """
-    findings = [*check(study_in), *_study(study_in.resolve())]
+    if study_in.is_dir():
+        study_in = study_in / "study.in"
+    findings = look(study_in)
     if as_json:
         write_json([dataclasses.asdict(finding) | {"path": str(finding.path)} for finding in findings])
     else:
@@ -33,6 +39,11 @@ def command(study_in: Path, as_json: bool) -> int:
         if not findings:
             click.echo(f"{study_in}: nothing wrong found")
     return 2 if any(finding.level == "error" for finding in findings) else 0
+
+
+def look(study_in: Path) -> list[Finding]:
+    """All that is wrong with a study, or worth knowing."""
+    return [*check(study_in), *_study(study_in.resolve())]
 
 
 def _study(study_in: Path) -> Iterator[Finding]:
@@ -47,9 +58,23 @@ def _study(study_in: Path) -> Iterator[Finding]:
     except StudyError:
         return  # told already, at the line that should name it
     try:
-        Definition(Path(study_file))
+        yield from _names(study_in, Definition(Path(study_file)))
     except PanoramaError as problem:
-        yield Finding(study_in, 1, "error", "study.yml", str(problem))
+        yield Finding(Path(study_file), 1, "error", "study.yml", str(problem))
     warning = network_filesystem(study_in.parent)
     if warning:
         yield Finding(study_in, 1, "warning", "directory", warning)
+
+
+def _names(study_in: Path, definition: Definition) -> Iterator[Finding]:
+    """Variables and responses that study.in names and the workflow or study.yml does not."""
+    spec = definition.folder.spec
+    for name, line in labels(study_in, "variables"):
+        if name not in spec.parameters | spec.options:
+            known = ", ".join([*spec.parameters, *spec.options])
+            words = f"{name!r} is no parameter of workflow {spec.name!r}; there are {known}"
+            yield Finding(study_in, line, "error", "descriptors", words)
+    for name, line in labels(study_in, "responses"):
+        if name not in definition.responses.forms:
+            words = f"{name!r} is no response of study.yml; there are {', '.join(definition.responses.forms)}"
+            yield Finding(study_in, line, "error", "descriptors", words)

@@ -57,7 +57,12 @@ def command(as_json: bool) -> int:
 def _dakota() -> list[Check]:
     beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return [
-        Check("dakota", "dakota", shutil.which("dakota", path=beside) or "", "pip install 'panorama-driver[dakota]'"),
+        Check(
+            "dakota",
+            "dakota",
+            shutil.which("dakota", path=beside) or "",
+            "pip install 'panorama-driver[dakota]', in a clone '.[dakota]'",
+        ),
         Check(
             "dakota",
             "panorama-driver",
@@ -87,7 +92,7 @@ def _workflows() -> list[Check]:
         for transformation, entry in spec.transformations.items():
             found = [_candidate(c.program, c.packages) for c in entry.candidates]
             words = next((f for f in found if f), "")
-            checks.append(Check(name, transformation, words, "pip install 'panorama-driver[all]'"))
+            checks.append(Check(name, transformation, words, "pip install 'panorama-driver[all]', in a clone '.[all]'"))
     return checks
 
 
@@ -99,7 +104,7 @@ def _candidate(program: str | None, packages: list[str]) -> str:
 
 def _pictures() -> list[Check]:
     found = "installed" if importlib.util.find_spec("matplotlib") else ""
-    return [Check("pictures", "matplotlib", found, "pip install 'panorama-driver[plots]'")]
+    return [Check("pictures", "matplotlib", found, "pip install 'panorama-driver[plots]', in a clone '.[plots]'")]
 
 
 def _pegasus() -> list[Check]:

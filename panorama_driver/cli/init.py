@@ -11,7 +11,7 @@ from ..errors import StudyError
 from ..render import find_workflow
 from ._common import copy_study_file, program
 
-_OTHERS = ("study.in", "README.md")
+_OTHERS = ("study.in",)
 
 
 @click.command("init")
@@ -33,5 +33,6 @@ def command(workflow: str, directory: Path) -> None:
     for name in _OTHERS:
         if (folder.path / name).is_file():
             shutil.copyfile(folder.path / name, directory / name)
-    click.echo(f"{directory}: a study of {folder.spec.title}")
-    click.echo(f"next:  {program()} study {directory}   (or, in that directory: dakota -i study.in)")
+    click.echo(f"{directory}: {folder.spec.title}; more about it in {folder.path / 'README.md'}")
+    plain = " (or, in that directory: dakota -i study.in)" if shutil.which("dakota") else ""
+    click.echo(f"next:  {program()} study {directory}{plain}")

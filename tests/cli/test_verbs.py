@@ -98,7 +98,7 @@ def test_a_study_tells_each_evaluation_and_ends_with_the_best_a_table_a_picture_
     assert "best: x = 0.3 with y = 0" in said
     assert "truth: x = 0.3, found 0.3, off by 0.0000" in said
     assert "3 evaluations, 0 failed" in said
-    assert "show 1 --study" in said
+    assert "show 2 --study" in said
     assert (finished / "report.png").read_bytes().startswith(b"\x89PNG")
     assert "DAKOTA execution time" in (finished / "dakota.log").read_text()
 
@@ -202,6 +202,27 @@ def test_check_finds_what_would_hurt(make_study: MakeStudy) -> None:
     done = panorama("check", home / "study.in")
     assert done.returncode == 2
     assert "workflow 'nowhere'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [("'x'", "'z' is no parameter of workflow 'parabola'"), ("'y'", "'z' is no response of study.yml")],
+)
+def test_names_that_nobody_knows_are_found_before_anything_runs(make_study: MakeStudy, wrong: str, words: str) -> None:
+    home = make_study()
+    (home / "study.in").write_text(_STUDY_IN.replace(wrong, "'z'"))
+    checked = panorama("check", home)
+    assert (checked.returncode, words in checked.stdout) == (2, True)
+    ran = panorama("study", home)
+    assert (ran.returncode, words in ran.stderr) == (2, True)
+    assert not (home / "dakota.log").exists()
+
+
+def test_what_the_system_refuses_is_told_without_a_traceback(finished: Path, tmp_path: Path) -> None:
+    done = panorama("report", finished, "-o", tmp_path / "nowhere" / "x.png")
+    assert done.returncode == 2
+    assert "nowhere/x.png: No such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_init_makes_a_study_and_overwrites_none(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def evaluate(study_file, evaluations, report):
 
 client.evaluate = evaluate
 panorama_driver.study.client = sys.modules[client.__name__] = client
-sys.exit(driver.main())
+driver.run()
 """
 
 
