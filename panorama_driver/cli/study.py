@@ -170,5 +170,6 @@ def _table(rows: list[Progress], height: int) -> Table:
         bar = ProgressBar(
             total=max(row.jobs, 1), completed=row.done, width=20, complete_style="cyan", finished_style="green"
         )
-        table.add_row(row.evaluation.eval_id, values, f"{row.done}/{row.jobs}", bar, Text(_words(row) or "waits for a slot"))
+        words = Text(_words(row) or "waits for a slot")
+        table.add_row(row.evaluation.eval_id, values, f"{row.done}/{row.jobs}", bar, words)
     return table
