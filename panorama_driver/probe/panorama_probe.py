@@ -64,7 +64,7 @@ KILL_AFTER = 5.0  # [s]
 KILL_STRAYS_AFTER = 1.0  # [s] after a forwarded TERM ended the task: its sender is waiting for us
 KILL_AGAIN = 0.05  # [s] between two rounds of KILL, since a fork may slip through one
 EARLY = (0.004, 0.016, 0.064, 0.256)  # [s] a short job, too, has its memory seen: at the start itself there is none yet
-MAXRSS_SLACK = 1024  # [kB] that the fork may still grow by until its exec, and the kernel's own inaccuracy
+MAXRSS_SLACK = 4096  # [kB] that the fork may still grow by until its exec, and the kernel's own inaccuracy
 GIVE_UP_AFTER = 10.0  # [s] of KILL: what still lives then hangs in the kernel or is not ours to kill
 
 IO = ("rchar", "wchar", "syscr", "syscw", "bread", "bwrite")  # the order of /proc/PID/io
@@ -625,8 +625,7 @@ class Task:
         words = text.split()
         if len(words) == 3:
             self.before = (int(words[0]) / 1e6, int(words[1]) / 1e6, 0, len(text), 0, 1, 0, 0)
-            probe = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if resource else 0
-            self.maxrss_before = max(int(words[2]), probe) + MAXRSS_SLACK
+            self.maxrss_before = int(words[2]) + MAXRSS_SLACK
 
     def ended(self, status: int, usage: "resource.struct_rusage") -> None:
         """Note the end."""
