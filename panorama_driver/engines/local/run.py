@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -456,14 +455,12 @@ def _tail(path: Path) -> str:
 
 
 def _last_record(path: Path) -> dict[str, Any]:
-    lines: Iterable[str] = _tail(path).strip().rsplit("\n", 1)[-1:]
-    for line in lines:
-        try:
-            record: dict[str, Any] = json.loads(line)
-        except ValueError:
-            return {}
-        return record
-    return {}
+    """The last line of a trace; nothing where there is none, or half of one."""
+    try:
+        record: dict[str, Any] = json.loads(_tail(path).strip().rsplit("\n", 1)[-1])
+    except ValueError:
+        return {}
+    return record
 
 
 def _start_time(pid: int) -> str:
