@@ -3,6 +3,11 @@
 The canonical key of anything measured is `(wf_uuid, job_id, attempt, invocation)`. An event's identity is made from
 that key and the fields that tell events of one kind apart, never from how or when it arrived: the same event from a
 broker, a replay and a file has the same `event_id` and so is one row.
+
+monitord and a reader of the submit directory tell the same happenings with slightly different numbers: monitord counts
+the steps it saw (`js_id`), and stamps what it read from a record with the second in which it read it. So what can
+happen once in an attempt is known by its kind alone, and only what may come again (a second start after an eviction, a
+second time held) by its time as well, which both take from the same line of DAGMan's log.
 """
 
 from __future__ import annotations
@@ -13,7 +18,6 @@ from typing import Any
 import msgspec
 
 _DISCRIMINATORS = (
-    "js_id",
     "restart_count",
     "task_id",
     "parent_task_id",
@@ -36,7 +40,46 @@ _DISCRIMINATORS = (
     "source_url",
     "destination_url",
 )
+_OF_ATTEMPT = ("stampede.job_inst.", "stampede.inv.")
+_RECURRING = frozenset(
+    "stampede.job_inst." + name
+    for name in (
+        "main.start",
+        "main.term",
+        "held.start",
+        "held.end",
+        "image.info",
+        "remote_error",
+        "grid.submit.start",
+        "grid.submit.end",
+        "globus.submit.start",
+        "globus.submit.end",
+    )
+)
+"""What an attempt may meet more than once; everything else of an attempt happens once."""
+_TELLING = {"stampede.job_inst.host.info": ("ip",), "stampede.job_inst.tag": ("name",)}
+_TIMELESS = frozenset(
+    "stampede." + name
+    for name in ("wf.plan", "xwf.start", "xwf.end", "xwf.meta", "task.meta", "rc.meta", "rc.pfn", "int.metric")
+)
+"""Kinds outside of attempts that their fields tell apart, and whose time depends on who tells."""
 _DIGEST_WHOLE = frozenset({"stampede.task.monitoring", "transfer.inv.go"})
+_ADDED_BY_MONITORD = frozenset(
+    {
+        "root_xwf_id",
+        "dax",
+        "dag",
+        "wf_ts",
+        "submit_dir",
+        "pegasus_version",
+        "submit_hostname",
+        "wf_user",
+        "level",
+        "sched_id",
+    }
+)
+"""What monitord adds to every event, payloads included; it says nothing about the payload."""
+_USAGE = ("remote_cpu_time", "maxrss", "utime", "stime")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,16 +114,30 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def event_id(self) -> str:
         """Deterministic identity: 32 hexadecimal digits."""
-        fields = self.fields
         parts = [self.kind, self.wf_uuid, self.job_id or "", _plain(self.attempt), _plain(self.invocation)]
-        if self.kind in _DIGEST_WHOLE:
-            parts += [_plain(self.ts), *(f"{key}={_plain(fields[key])}" for key in sorted(fields))]
-        else:
-            parts += [f"{key}={_plain(fields[key])}" for key in _DISCRIMINATORS if fields.get(key) not in (None, "")]
-            if fields.get("seq") is None:
-                parts.append(_plain(self.ts))
-        text = "\x1f".join(parts)
+        text = "\x1f".join([*parts, *_distinction(self)])
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _distinction(event: Event) -> list[str]:
+    """What tells an event from others of its kind and key."""
+    kind, fields = event.kind, event.fields
+    if kind in _DIGEST_WHOLE:
+        told = sorted(fields.keys() - _ADDED_BY_MONITORD)
+        return [_plain(event.ts), *(f"{key}={_plain(fields[key])}" for key in told)]
+    if event.attempt is not None and kind.startswith(_OF_ATTEMPT):
+        own = [f"{key}={_plain(fields[key])}" for key in _TELLING.get(kind, ()) if fields.get(key) not in (None, "")]
+        if kind == "stampede.inv.end":
+            own.append(_witness(fields))
+        return [*own, _plain(event.ts)] if kind in _RECURRING else own
+    own = [f"{key}={_plain(fields[key])}" for key in _DISCRIMINATORS if fields.get(key) not in (None, "")]
+    timeless = fields.get("seq") is not None or kind in _TIMELESS
+    return own if timeless else [*own, _plain(event.ts)]
+
+
+def _witness(fields: dict[str, Any]) -> str:
+    """A program's record, or monitord's stopgap for one that was missing, which must not keep the record out later."""
+    return "" if any(fields.get(key) is not None for key in _USAGE) else "no record"
 
 
 def _plain(value: object) -> str:

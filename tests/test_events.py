@@ -56,6 +56,47 @@ def test_samples_of_one_trace_are_told_apart_by_their_number_and_not_by_the_cloc
     assert samples[0].event_id != samples[1].event_id
 
 
+def told(kind: str, **fields: Any) -> Event:
+    raw = {"event": f"stampede.{kind}", "xwf_id": "u", "job_id": "j", "job_inst_id": 3, "sched_id": "7.0", **fields}
+    return parse(raw)
+
+
+@pytest.mark.parametrize(
+    ("kind", "monitord", "disk"),
+    [
+        ("job_inst.submit.start", {"ts": 5, "js_id": 1, "site": "s"}, {"ts": 5.0, "site": "s"}),
+        ("job_inst.main.start", {"ts": 5, "js_id": 2}, {"ts": 5.0, "stdout_file": "j.out"}),
+        ("job_inst.main.end", {"ts": 6, "js_id": 4, "exitcode": "1"}, {"ts": 6.0, "exitcode": None}),
+        ("job_inst.host.info", {"ts": 9, "ip": "h", "hostname": "unknown"}, {"ts": 8, "ip": "h", "hostname": "n"}),
+        ("inv.end", {"inv_id": 1, "ts": 8, "maxrss": 9, "dax": "/d"}, {"inv_id": 1, "ts": 8, "maxrss": 9}),
+        ("int.metric", {"ts": 9, "type": "check", "file_type": "input"}, {"type": "check", "file_type": "input"}),
+        ("task.monitoring", {"ts": 1, "a": 1, "dag": "d", "submit_dir": "/s"}, {"ts": 1, "a": 1}),
+        ("xwf.end", {"ts": 9.0, "restart_count": 1, "js_id": 4}, {"ts": 9, "restart_count": 1}),
+    ],
+)
+def test_monitord_and_a_reader_of_the_submit_directory_tell_the_same_event(
+    kind: str, monitord: dict[str, Any], disk: dict[str, Any]
+) -> None:
+    assert told(kind, **monitord).event_id == told(kind, **disk).event_id
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        ("job_inst.main.start", {"ts": 5}, {"ts": 9}),  # started again after an eviction
+        ("job_inst.held.start", {"ts": 5}, {"ts": 9}),
+        ("job_inst.submit.start", {"job_inst_id": 3}, {"job_inst_id": 4}),
+        ("inv.end", {"inv_id": 1}, {"inv_id": 2}),  # programs of a clustered job
+        ("job_inst.host.info", {"ip": "a"}, {"ip": "b"}),
+        ("xwf.start", {"restart_count": 0}, {"restart_count": 1}),  # run again from a rescue DAG
+        ("task.monitoring", {"ts": 1, "a": 1}, {"ts": 1, "a": 2}),
+        ("inv.end", {"inv_id": 1, "exitcode": "0"}, {"inv_id": 1, "exitcode": "0", "maxrss": 9}),  # made up, and real
+    ],
+)
+def test_what_may_come_again_is_told_apart(kind: str, one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert told(kind, **one).event_id != told(kind, **other).event_id
+
+
 def test_static_events_have_no_time_since_the_planner_writes_the_uptime_of_its_host() -> None:
     [info, *_] = [parse(body) for body in bodies("stampede-events.jsonl") if body["event"] == "stampede.job.info"]
     assert info.ts is None

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .files import Drained, RunFollower, drain
+from .submitdir import SubmitDirFollower
 
-__all__ = ["Drained", "RunFollower", "drain"]
+__all__ = ["Drained", "RunFollower", "SubmitDirFollower", "drain"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 HEAD = 4096
 """How much is kept of a line that is too long [bytes]."""
+_MARK = 64  # bytes
 
 
 class Line(NamedTuple):
@@ -25,6 +27,32 @@ class Line(NamedTuple):
     def after(self) -> int:
         """Offset of the next line [bytes]."""
         return self.offset + self.size
+
+
+class Tail:
+    """How far one file was read: `offset` [bytes], all before which is in the store."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.seen: tuple[object, ...] = ()
+        self._mark = b""
+
+    def continues_in(self, file: BinaryIO) -> bool:
+        """Whether what was read is still there: a file that was truncated or replaced has to be read anew."""
+        return _before(self.offset, file) == self._mark
+
+    def move_to(self, offset: int, file: BinaryIO) -> None:
+        self.offset = offset
+        self._mark = _before(offset, file)
+
+    def restart(self) -> None:
+        self.offset, self._mark = 0, b""
+
+
+def _before(offset: int, file: BinaryIO) -> bytes:
+    """The few bytes before `offset`, fewer where the file has become shorter."""
+    start = max(0, offset - _MARK)
+    return os.pread(file.fileno(), offset - start, start)
 
 
 def lines(file: BinaryIO, offset: int, limit: int) -> Iterator[Line]:

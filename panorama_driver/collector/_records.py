@@ -1,4 +1,4 @@
-"""One line of a file, turned into an event or a reason why it is none."""
+"""One line of a file, turned into its events or a reason why it holds none."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 
 from ..errors import FormatError
 from ..events import Event
-from ..sources import parse
+from ..sources import expand
 
 
-def event_of(line: bytes) -> Event:
-    """Read one line.
+def events_of(line: bytes) -> list[Event]:
+    """Read one line, which holds one event unless a job's payload came with it.
 
     Raises
     ------
@@ -21,7 +21,7 @@ def event_of(line: bytes) -> Event:
         It is no JSON object, or no record of a known kind.
     """
     try:
-        return parse(_record(line))
+        return expand(_record(line))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise FormatError(str(error)) from error
 

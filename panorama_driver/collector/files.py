@@ -12,13 +12,12 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from ..errors import EnvironmentMissingError, FormatError, StoreError
 from ..events import Event
 from ..store import DeadLetter, Store
-from ._lines import HEAD, Line, lines, lots
-from ._records import event_of
+from ._lines import HEAD, Line, Tail, lines, lots
+from ._records import events_of
 
 BATCH = 256
 """Events committed together."""
@@ -26,7 +25,6 @@ LINE_LIMIT = 4 * 1024 * 1024
 """A longer line becomes a dead letter [bytes]."""
 
 _EVENT_FILE = re.compile(r"(events|.+\.trace\..+)\.jsonl(\.\d+)?", re.DOTALL)  # with those rotated by renaming
-_MARK = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class RunFollower:
         self.run_dir = Path(run_dir).absolute()
         self._store = store
         self._line_limit = line_limit
-        self._tails: dict[tuple[int, int], _Tail] = {}
+        self._tails: dict[tuple[int, int], Tail] = {}
 
     def poll(self) -> Drained:
         """Collect the lines that were completed since the last time.
@@ -143,7 +141,7 @@ class RunFollower:
 
     def _collect_file(self, path: Path, final: bool) -> Drained:
         status = path.stat()
-        tail = self._tails.setdefault((status.st_dev, status.st_ino), _Tail())
+        tail = self._tails.setdefault((status.st_dev, status.st_ino), Tail())
         seen = (status.st_size, status.st_mtime_ns, final)
         total = Drained()
         if tail.seen == seen or not stat.S_ISREG(status.st_mode):
@@ -156,32 +154,6 @@ class RunFollower:
                 tail.move_to(lot[-1].after, file)
         tail.seen = seen
         return total
-
-
-class _Tail:
-    """How far one file was read: `offset` [bytes], all before which is in the store."""
-
-    def __init__(self) -> None:
-        self.offset = 0
-        self.seen: tuple[object, ...] = ()
-        self._mark = b""
-
-    def continues_in(self, file: BinaryIO) -> bool:
-        """Whether what was read is still there: a file that was truncated or replaced has to be read anew."""
-        return _before(self.offset, file) == self._mark
-
-    def move_to(self, offset: int, file: BinaryIO) -> None:
-        self.offset = offset
-        self._mark = _before(offset, file)
-
-    def restart(self) -> None:
-        self.offset, self._mark = 0, b""
-
-
-def _before(offset: int, file: BinaryIO) -> bytes:
-    """The few bytes before `offset`, fewer where the file has become shorter."""
-    start = max(0, offset - _MARK)
-    return os.pread(file.fileno(), offset - start, start)
 
 
 def _event_files(run_dir: Path) -> list[Path]:
@@ -204,7 +176,7 @@ def _keep(store: Store, path: str, lot: list[Line]) -> Drained:
         if not line.body.strip():
             continue
         try:
-            events.append((line, _event(line)))
+            events += [(line, event) for event in _events(line)]
         except FormatError as error:
             letters.append(_letter(path, line, error))
     new, misfits = _put(store, path, events)
@@ -213,11 +185,11 @@ def _keep(store: Store, path: str, lot: list[Line]) -> Drained:
     return Drained(stored=new, duplicates=len(events) - len(misfits) - new, dead=dead)
 
 
-def _event(line: Line) -> Event:
+def _events(line: Line) -> list[Event]:
     if line.too_long:
         raise FormatError(f"a line of {line.size} bytes is longer than a record may be")
     try:
-        return event_of(line.body)
+        return events_of(line.body)
     except FormatError as error:
         raise error if line.ended else FormatError(f"the file ends within this line: {error}") from error
 

@@ -7,8 +7,18 @@ Times are in [s], sizes in [bytes]; what cannot be known is None, and the record
 
 from __future__ import annotations
 
+from ._failure import failure_words
 from ._series import series
 from ._workflow import correlate
 from .records import AttemptMetrics, JobMetrics, Measures, Series, WorkflowMetrics
 
-__all__ = ["AttemptMetrics", "JobMetrics", "Measures", "Series", "WorkflowMetrics", "correlate", "series"]
+__all__ = [
+    "AttemptMetrics",
+    "JobMetrics",
+    "Measures",
+    "Series",
+    "WorkflowMetrics",
+    "correlate",
+    "failure_words",
+    "series",
+]

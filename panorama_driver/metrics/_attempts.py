@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..events import Event
-from . import _transfers, _verdict
+from . import _failure, _transfers, _verdict
 from ._findings import Finding, assembled, both, first, number, text, unknown
 from ._index import AttemptIndex, JobIndex
 from ._traces import COUNTERS, Stream
@@ -43,6 +43,7 @@ def measure(attempt: AttemptIndex, job: JobIndex, workflow_ended: float | None) 
         "ran": Finding(attempt.ran),
         "exit_code": _verdict.decoded(status),
         "signal": _verdict.signal(status),
+        "failure": _failure.failure(attempt, state, status),
         "cores": cores(attempt),
         **_identity(attempt, job),
         **_times(attempt),
@@ -101,7 +102,7 @@ def _program_events(attempt: AttemptIndex) -> list[Event]:
 
 def _of_running(findings: dict[str, Finding[Any]]) -> set[str]:
     """Fields that only something that ran can have."""
-    return set(findings) - {"type", "transformation", "site", "sched_id", "submit", "end", "cores"}
+    return set(findings) - {"type", "transformation", "site", "sched_id", "submit", "end", "cores", "failure"}
 
 
 def _identity(attempt: AttemptIndex, job: JobIndex) -> dict[str, Finding[Any]]:
@@ -171,7 +172,10 @@ class _Span(NamedTuple):
 def _spans(attempt: AttemptIndex) -> tuple[list[_Span], str]:
     recorded = [_span(event.fields, "start_time") for event in attempt.invocations]
     probed = [_span(stream.final.fields, "start_ts") for stream in attempt.streams if stream.final]
-    for spans, source in ((recorded, "kickstart"), (probed, "probe")):
+    best = [(recorded, "kickstart"), (probed, "probe")]
+    for spans, source in (
+        reversed(best) if _is_complete(attempt) else best
+    ):  # kickstart's span has the probe's start in it
         if known := [span for span in spans if span is not None]:
             return known, source
     return [], ""
@@ -303,9 +307,12 @@ def _peak_memory(attempt: AttemptIndex) -> Finding[int]:
     probed = [s.peak_rss() for s in ours] + [_kilobytes(s.final.fields.get("maxrss")) for s in ours if s.final]
     recorded = [_kilobytes(event.fields.get("maxrss")) for event in attempt.invocations]
     sampled = [stream.peak_rss() for stream in attempt.streams if not stream.ours]
+    whole = (
+        probed if _is_complete(attempt) else [*probed, *recorded]
+    )  # under kickstart, its record counts the probe too
     found = (
-        _largest([*probed, *recorded], "probe") if ours else unknown("no trace of our probe"),
-        _largest(recorded, "kickstart"),
+        _largest(whole, "probe") if ours else unknown("no trace of our probe"),
+        unknown("it is smaller than the probe") if ours and whole is probed else _largest(recorded, "kickstart"),
         _largest(sampled, "trace"),
     )
     return first(found, "no trace and no inv.end record with maxrss")

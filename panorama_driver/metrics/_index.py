@@ -76,6 +76,11 @@ class AttemptIndex:
         return bool(told or self.invocations or self.samples or self.transfer_events)
 
     @property
+    def batch(self) -> bool:
+        """Whether HTCondor handed it on to a batch system."""
+        return bool(self.all("job_inst.grid.submit.start"))
+
+    @property
     def submitted(self) -> float | None:
         return self.time("job_inst.submit.start", "job_inst.submit.end")
 

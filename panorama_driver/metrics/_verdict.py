@@ -125,6 +125,8 @@ def _scheduler_status(attempt: AttemptIndex, state: State) -> Finding[int]:
     status = number(attempt.field("exitcode", "job_inst.main.end"))
     if status is None or (status == 0 and state == "failed"):
         return unknown("not to be trusted")
+    if attempt.last("job_inst.abort.info"):
+        return unknown("removed before it ended")  # monitord writes the raw status 1, which would be SIGHUP
     return Finding(int(status), "scheduler")
 
 

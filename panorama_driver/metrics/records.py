@@ -42,6 +42,8 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
         Exit code of the program; minus the signal where one ended it; negative also if it could not be started.
     signal : int or None
         Signal that ended it; 0 if none did.
+    failure : str or None
+        Why it failed, in words for a person: what HTCondor, the batch system, the program or its wrapper said.
     cores : int or None
         Cores asked for.
     queue_time : float or None
@@ -92,6 +94,7 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     site: str | None = None
     exit_code: int | None = None
     signal: int | None = None
+    failure: str | None = None
     cores: int | None = None
     queue_time: float | None = None
     held_time: float | None = None

@@ -7,11 +7,12 @@ from typing import Any
 
 from ..errors import FormatError
 from ..events import Event
-from . import stampede, worker
+from . import payload, stampede, worker
+from ._fields import flattened
 
-__all__ = ["parse"]
+__all__ = ["expand", "parse"]
 
-_PARSERS = {"stampede": stampede.parse, "kickstart": worker.parse, "transfer": worker.parse}
+_PARSERS = {"stampede": stampede.parse, "kickstart": worker.parse, "transfer": worker.parse, "darshan": worker.parse}
 
 
 def parse(raw: Mapping[str, Any]) -> Event:
@@ -29,3 +30,19 @@ def parse(raw: Mapping[str, Any]) -> Event:
     if family not in _PARSERS:
         raise FormatError(f"event {name!r}: family {family!r} is not one of {', '.join(sorted(_PARSERS))}")
     return _PARSERS[family](raw)
+
+
+def expand(raw: Mapping[str, Any]) -> list[Event]:
+    """Turn one raw record into all events that it holds.
+
+    An event that brought home a payload of our probe (key `panorama`) becomes itself without the payload, an event a
+    trace record, the same as if the record had arrived online, and a `darshan.log` event a Darshan log.
+
+    Raises
+    ------
+    FormatError
+        As of `parse`, or the payload is damaged.
+    """
+    if payload.KEY not in raw:
+        return [parse(raw)]
+    return [parse(record) for record in payload.unpacked(flattened(raw))]

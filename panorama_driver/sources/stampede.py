@@ -69,3 +69,8 @@ def exit_code(raw_status: object) -> int | None:
         return status
     signal = status & 0x7F
     return -signal if signal else status >> 8
+
+
+def wait_status(code: int, signal: bool = False) -> int:
+    """The raw wait status of a program that exited with `code`, or was ended by signal number `code`."""
+    return code if signal else code << 8
