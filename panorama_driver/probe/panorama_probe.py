@@ -1,20 +1,30 @@
 #!/usr/bin/env python3
 """Runs one job and writes what its whole process tree used, as `kickstart.inv.online` records, one JSON object a line.
 
-usage: panorama_probe.py [--interval S] [--trace FILE] [--kill-after S] [--die-with-parent[=PID]] [--end-leftovers]
+usage: panorama_probe.py [--interval S] [--trace FILE] [--payload] [--marker STREAM] [--budget BYTES] [--darshan LIB]
+                         [--credentials FILE] [--ca FILE] [--kill-after S] [--die-with-parent[=PID]] [--end-leftovers]
                          [--] COMMAND [ARGUMENT...]
 
   --interval S             time between two records [s]; 0: the first and the last only  (1)
-  --trace FILE             append the records to FILE  (KICKSTART_MON_URL=file://...; none: nothing is recorded)
+  --trace FILE             append the records to FILE  (KICKSTART_MON_URL=file://...)
+  --payload                send the records home with the job: in PEGASUS_MULTIPART_DIR, else on the marker's stream
+  --marker STREAM          stdout or stderr: where the payload is written between Pegasus' monitoring markers  (none)
+  --budget BYTES           size of the payload; records in between are left out to keep it  (200000; multipart 2000000)
+  --darshan LIB            preload libdarshan.so into the job and put its logs into the payload
+  --credentials FILE       netrc with user and password for KICKSTART_MON_URL, readable by its owner alone
+  --ca FILE                certificates that KICKSTART_MON_URL is verified with  (the system's)
   --kill-after S           KILL what still lives S seconds after a TERM  (left to the sender; 5 when the parent died)
   --die-with-parent[=PID]  end the job when the process that started the probe is gone, even by KILL
   --end-leftovers          end what still lives when the command itself has ended
 
 Every option may come from the environment: PANORAMA_PROBE_INTERVAL, PANORAMA_PROBE_END_LEFTOVERS=1, ...
+KICKSTART_MON_URL=http(s)://... or rabbitmq(s)://HOST/api/exchanges/VHOST/EXCHANGE/publish also posts the records live.
 
 It stands between kickstart, or our own engine, and the job: standard library only, one file, Python 3.6 or later, best
 started as `python3 -IS`. The job keeps its stdin, stdout, stderr, environment, signals and exit status. What cannot be
-observed is said in `problems` of the last record, or on stderr when there is no record to say it in.
+observed is said in `problems` of the last record, or on stderr when there is no record to say it in. With a marker the
+block is the last of the stream's bytes, and the stream ends with the probe. A password in KICKSTART_MON_URL is kept
+from the job; with Darshan the job has LD_PRELOAD and Darshan's own variables.
 
 Why the sum over a tree loses nothing: when a process reaps a child, the kernel adds the child's CPU time and I/O to the
 parent's `cutime`, `cstime` and `/proc/PID/io` (wait_task_zombie in kernel/exit.c). So the living processes, each with
@@ -35,6 +45,8 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    import socket
+    import ssl
     from collections.abc import Callable
 else:
     try:
@@ -67,6 +79,20 @@ EARLY = (0.004, 0.016, 0.064, 0.256)  # [s] a short job, too, has its memory see
 MAXRSS_SLACK = 4096  # [kB] that the fork may still grow by until its exec, and the kernel's own inaccuracy
 GIVE_UP_AFTER = 10.0  # [s] of KILL: what still lives then hangs in the kernel or is not ours to kill
 
+MULTIPART_BUDGET = 2000000  # [bytes]
+MARKER_BUDGET = 200000  # [bytes] of the 262,144 that kickstart keeps of a stream's end
+START, END = "@@@MONITORING_PAYLOAD - START@@@", "@@@MONITORING_PAYLOAD - END@@@"
+WRITE_WITHIN = 2.0  # [s] for a payload: a pipe that nobody reads or a lost file server may not hold the job
+SAY_WITHIN = 0.5  # [s]
+MOST_LOGS = 200  # of Darshan that are named in a payload
+LOG_ENTRY = 200  # [bytes] for a log's name, size and reason
+
+QUEUE = 256  # records that wait for a slow endpoint
+POST_WITHIN = 5.0  # [s]
+DELIVER_WITHIN = 0.9  # [s] after the job's end, for all that is queued
+HURRIED_WITHIN = 0.3  # [s] likewise, when the job was told to end and a KILL may follow, or nothing arrived lately
+PATIENCE, MOST_PATIENCE = 0.5, 60.0  # [s] between two attempts at an endpoint that fails: the first, the longest
+
 IO = ("rchar", "wchar", "syscr", "syscw", "bread", "bwrite")  # the order of /proc/PID/io
 NO_IO = (0,) * len(IO)
 RANKS = ("PMIX_RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
@@ -88,44 +114,56 @@ class Options:
         self.command: list[str] = []
         self.interval = 1.0
         self.trace = ""
+        self.online = ""
+        self.payload = False
+        self.marker = ""
+        self.budget: float | None = None
+        self.darshan = ""
+        self.credentials = ""
+        self.ca = ""
         self.kill_after: float | None = None
         self.die_with_parent = False
         self.parent = PARENT
         self.end_leftovers = False
         self.problems: list[str] = []
 
+    def records(self) -> bool:
+        """Whether anybody wants the records."""
+        return bool(self.trace or self.payload or self.online)
+
     def supervises(self) -> bool:
         """Whether there is more to do than to become the command."""
-        return bool(self.trace or self.die_with_parent or self.end_leftovers or self.kill_after is not None)
+        return self.records() or self.die_with_parent or self.end_leftovers or self.kill_after is not None
 
     def note(self, problem: str) -> None:
-        """Keep a problem for the last record, each once."""
-        if problem not in self.problems and len(self.problems) < 20:
+        """Keep a problem for the last record, each once; an empty text is none."""
+        if problem and problem not in self.problems and len(self.problems) < 20:
             self.problems.append(problem)
 
     def set_value(self, name: str, text: str, where: str) -> None:
-        """Take --interval, --trace or --kill-after."""
-        if name == "trace":
-            self.trace = text
+        """Take an option that has a value."""
+        if name not in NUMBERS:
+            setattr(self, name, text)
             return
         try:
-            setattr(self, name.replace("-", "_"), _seconds(text))
+            setattr(self, name.replace("-", "_"), _number(text))
         except ValueError:
-            self.note(f"{where}: {text!r} is not a time in seconds, ignored")
+            self.note(f"{where}: {text!r} is not a {NUMBERS[name]}, ignored")
 
     def set_flag(self, name: str) -> None:
-        """Take --die-with-parent, with its process id or without, or --end-leftovers."""
+        """Take an option without a value, or --die-with-parent with its process id."""
         name, _, parent = name.partition("=")
         setattr(self, name.replace("-", "_"), True)
         if parent.isdigit():
             self.parent = int(parent)
 
 
-VALUES = ("interval", "trace", "kill-after")
-FLAGS = ("die-with-parent", "end-leftovers")
+NUMBERS = {"interval": "time in seconds", "kill-after": "time in seconds", "budget": "number of bytes"}
+VALUES = ("trace", "marker", "darshan", "credentials", "ca", *NUMBERS)
+FLAGS = ("payload", "die-with-parent", "end-leftovers")
 
 
-def _seconds(text: str) -> float:
+def _number(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1e9:
         raise ValueError(text)
@@ -164,8 +202,10 @@ def _read_environment(options: Options, environment: "dict[str, str]") -> None:
     scheme, _, path = environment.get("KICKSTART_MON_URL", "").partition("://")
     if scheme == "file":
         options.trace = path
+    elif scheme in SCHEMES:
+        options.online = environment["KICKSTART_MON_URL"]
     elif scheme:
-        options.note(f"KICKSTART_MON_URL: {scheme}:// is not written, only file:// is")
+        options.note("KICKSTART_MON_URL: only file, http, https, rabbitmq and rabbitmqs are known, no records go there")
     if environment.get("KICKSTART_MON_INTERVAL"):
         options.set_value("interval", environment["KICKSTART_MON_INTERVAL"], "KICKSTART_MON_INTERVAL")
     for name in VALUES + FLAGS:
@@ -248,6 +288,8 @@ class Tree:
     def __init__(self, options: Options) -> None:
         self.note = options.note
         self.me = os.getpid()
+        self.poster_io = ""  # the file with the I/O of our own second thread, when there is one
+        self._seen: tuple[float, ...] = NO_IO
         self.sees_processes = self._can("processes", self._own_proc)
         self.sees_io = self.sees_processes and self._can("I/O", self.own_io)
         self.sees_iowait = self.sees_processes and _delay_accounting()
@@ -265,10 +307,23 @@ class Tree:
         if int(os.readlink("/proc/self")) != self.me:
             raise ValueError("/proc is of another pid namespace")
 
-    def own_io(self) -> "tuple[tuple[int, ...], int]":
-        """Read our own counters, and how many bytes reading them took."""
-        text = read("/proc/self/io")
-        return _io(text), len(text)
+    def own_io(self) -> "tuple[float, ...]":
+        """Read our own counters, less what looking at them has added and less what the posting thread does."""
+        beside = self._look(self.poster_io)
+        for _ in range(20):
+            seen = self._seen
+            ours = self._look("/proc/self/io")
+            before, beside = beside, self._look(self.poster_io)
+            if before == beside:
+                break
+        return _minus(_minus(ours, beside), seen)
+
+    def _look(self, path: str) -> "tuple[float, ...]":
+        if not path:
+            return NO_IO
+        text = read(path)
+        self._seen = _plus(self._seen, (len(text), 0, 1, 0, 0, 0))
+        return _io(text)
 
     def walk(self) -> "dict[tuple[int, bytes], Process]":
         """Read every descendant, zombies too, parents before their children."""
@@ -423,7 +478,7 @@ class Ledger:
             self._count_wait(process)
             self._last[process.key] = process
 
-    def _own_io(self) -> "tuple[tuple[int, ...], int] | None":
+    def _own_io(self) -> "tuple[float, ...] | None":
         try:
             return self.tree.own_io() if self.tree.sees_io else None
         except OSError as error:
@@ -431,12 +486,8 @@ class Ledger:
             return None
 
 
-def _growth(
-    before: "tuple[tuple[int, ...], int] | None", after: "tuple[tuple[int, ...], int] | None"
-) -> "tuple[float, ...]":
-    if before is None or after is None:
-        return NO_IO
-    return _minus(_minus(after[0], before[0]), (before[1], 0, 1, 0, 0, 0))  # less the first look itself
+def _growth(before: "tuple[float, ...] | None", after: "tuple[float, ...] | None") -> "tuple[float, ...]":
+    return NO_IO if before is None or after is None else _minus(after, before)
 
 
 # Records.
@@ -456,11 +507,11 @@ class Trace:
         except OSError as error:
             self.problem = f"trace: {error}"
 
-    def write(self, record: "dict[str, object]") -> bool:
+    def write(self, record: str) -> bool:
         """Append a record as one line; False when it is not there afterwards."""
         if self._descriptor < 0:
             return False
-        line = b"\n" * self._torn + json(record).encode() + b"\n"
+        line = b"\n" * self._torn + record.encode() + b"\n"
         try:
             self._torn = os.write(self._descriptor, line) < len(line)
         except OSError as error:
@@ -478,7 +529,7 @@ def json(value: object) -> str:
     if isinstance(value, list):
         return "[" + ",".join([json(item) for item in value]) + "]"
     if isinstance(value, str):
-        return _quoted(value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+        return _quoted(_plain(value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")))
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -486,12 +537,20 @@ def json(value: object) -> str:
     return repr(round(value, 6) if isinstance(value, float) else value)
 
 
+def _plain(text: str) -> str:
+    """Replace what JSON writes in two halves: monitord reads a multipart as YAML, which refuses those."""
+    if max(text, default="") < "\U00010000":
+        return text
+    return "".join([letter if letter < "\U00010000" else "\ufffd" for letter in text])
+
+
 def _quoted(text: str) -> str:
     try:
         from _json import encode_basestring_ascii as quote
     except ImportError:
         from json import dumps as quote
-    return str(quote(text))
+    # YAML refuses a bare DEL, and no text may look like the end of the payload.
+    return str(quote(text)).replace("\x7f", "\\u007f").replace("@@@", "\\u0040@@")
 
 
 def identity(environment: "dict[str, str]") -> "dict[str, object]":
@@ -513,42 +572,88 @@ def identity(environment: "dict[str, str]") -> "dict[str, object]":
 
 
 class Recorder:
-    """Makes the records of one job."""
+    """Makes the records of one job and gives them to whoever wants them."""
 
-    def __init__(self, options: Options, task: "Task", ledger: Ledger, who: "dict[str, object]") -> None:
+    def __init__(
+        self,
+        options: Options,
+        task: "Task",
+        ledger: Ledger,
+        who: "dict[str, object]",
+        payload: "Payload | None" = None,
+        darshan: "Darshan | None" = None,
+    ) -> None:
         self.options = options
         self.task = task
         self.ledger = ledger
-        self.trace = Trace(options.trace)
-        self.told = False
+        self.trace = Trace(options.trace) if options.trace else None
+        self.payload = payload
+        self.darshan = darshan
+        self.poster = Poster.start(options) if options.online else None
+        if self.poster:
+            ledger.tree.poster_io = self.poster.io
+        self.told = 0  # of the problems
         self._seq = 0
-        self._who = dict(who, interval=options.interval, pid=task.pid, exe=task.path)
+        self._who = json(dict(who, interval=options.interval, pid=task.pid, exe=task.path))[1:-1]
 
     def sample(self) -> None:
-        """Look at the tree and write what it has used so far."""
-        self._write(self.ledger.look(), {"final": False})
+        """Look at the tree and tell what it has used so far."""
+        record = json(self._record(self.ledger.look(), {"final": False}))
+        if self.trace:
+            self.trace.write(self._line(record))
+        if self.payload:
+            self.payload.add(record)
+        if self.poster:
+            self.poster.put(self._line(record))
 
-    def finish(self) -> None:
-        """Write the last record."""
+    def secure(self) -> None:
+        """Have a payload ready, where it can be replaced: who told the job to end may not wait for the last record."""
+        if self.payload and self.payload.folder:
+            self.sample()
+            self.payload.save(self._who)
+
+    def finish(self, hurried: bool) -> None:
+        """Tell the last record: first to those who may fail, since the next are told of it."""
         alive = self.ledger.look()
         if alive:
             self.options.note(f"{len(alive)} processes outlived the task: their later use is not counted")
-        if self.trace.problem:
+        if self.trace and self.trace.problem:
             self.options.note(self.trace.problem)
+        logs = self.darshan.logs(self.payload.room()) if self.darshan and self.payload else None
+        record = self._record(alive, self._end())
+        if self.poster:
+            self._tell(self.poster.close, self._line(json(record)), hurried)
+            self.options.note(self.poster.problem())
+        if self.payload:
+            self._tell(self.payload.send, self._who, json(record), logs)
+        if self.trace:
+            self._tell(self.trace.write, self._line(json(record)))
+
+    def _end(self) -> "dict[str, object]":
         end: dict[str, object] = {"final": True}
         end.update(self._maxrss())
         end.update(self.task.facts())
         end["problems"] = self.options.problems
-        self.told = self._write(alive, end)
+        return end
 
-    def _write(self, alive: "list[Process]", more: "dict[str, object]") -> bool:
+    def _tell(self, send: "Callable[..., bool]", *what: object) -> None:
+        known = len(self.options.problems)
+        try:
+            if send(*what):
+                self.told = known
+        except Exception as error:  # noqa: BLE001 - a defect of one way must not close the others
+            self.options.note(f"in {send.__name__}: {error!r}")
+
+    def _record(self, alive: "list[Process]", more: "dict[str, object]") -> "dict[str, object]":
         record: dict[str, object] = {"event": "kickstart.inv.online", "ts": time.time(), "seq": self._seq}
-        record.update(self._who)
         record.update(self._counters())
         record.update(self._levels(alive))
         record.update(more)
         self._seq += 1
-        return self.trace.write(record)
+        return record
+
+    def _line(self, record: str) -> str:
+        return f"{record[:-1]},{self._who}}}"
 
     def _counters(self) -> "dict[str, object]":
         utime, stime, *io = self.ledger.total
@@ -577,6 +682,572 @@ class Recorder:
         return {"maxrss": None, "maxrss_below": self.task.maxrss_before}
 
 
+# Home with the job.
+
+
+class Payload:
+    """The records kept in memory, and their way home: a file that PegasusLite appends to the job's record, or a stream.
+
+    Where they outgrow the budget every second one is left out, again and again. The first and the last stay, and what
+    counts is cumulative: the totals stay exact.
+    """
+
+    def __init__(self, options: Options, environment: "dict[str, str]") -> None:
+        self.note = options.note
+        self.budget = options.budget
+        self.folder = environment.get("PEGASUS_MULTIPART_DIR", "")
+        self.stream = -1
+        if self.folder and not os.path.isdir(self.folder):
+            self.note(f"payload: PEGASUS_MULTIPART_DIR is no folder: {self.folder}")
+            self.folder = ""
+        if not self.folder:
+            self._take_stream(options.marker)
+        self._marker = options.marker
+        self._records: list[tuple[int, str]] = []
+        self._size = 0
+        self._stride = 1
+        self._count = 0
+
+    def _take_stream(self, marker: str) -> None:
+        if marker not in ("stdout", "stderr"):
+            self.note(f"payload: nowhere to send it: no PEGASUS_MULTIPART_DIR, and the marker is {marker!r}")
+            return
+        try:
+            self.stream = os.dup(1 if marker == "stdout" else 2)
+        except OSError as error:
+            self.note(f"payload: no {marker} to write it to: {error}")
+
+    def limit(self) -> int:
+        """Say how large the payload may become [bytes]."""
+        return int(self.budget if self.budget is not None else MULTIPART_BUDGET if self.folder else MARKER_BUDGET)
+
+    def room(self) -> int:
+        """Say how many bytes Darshan may have: what the records leave, but half of all at least."""
+        return max(self.limit() // 2, self.limit() - self._size - 3000)
+
+    def add(self, record: str) -> None:
+        """Keep a record, or at least every n-th one."""
+        if self._count % self._stride == 0:
+            self._records.append((self._count, record))
+            self._size += len(record) + 1
+            self._thin(self.limit())
+        self._count += 1
+
+    def _thin(self, limit: int) -> None:
+        while self._size > limit and len(self._records) > 1:
+            self._stride *= 2
+            self._records = [kept for kept in self._records if kept[0] % self._stride == 0]
+            self._size = sum([len(record) + 1 for _, record in self._records])
+
+    def _text(self, who: str, final: "list[str]", logs: "list[object] | None") -> str:
+        darshan = "" if logs is None else ',"darshan":' + json(logs)
+        self._thin(self.limit() - len(who) - sum(map(len, final)) - len(darshan) - 250)
+        records = [record for _, record in self._records] + final
+        count = self._count + len(final)
+        thinned = "" if len(records) == count else f',"thinned":{{"kept":{len(records)},"of":{count}}}'
+        return f'{{"format":1,"identity":{{{who}}},"records":[{",".join(records)}]{thinned}{darshan}}}'
+
+    def save(self, who: str) -> None:
+        """Write what there is before the last record into the multipart file, which that one's will replace."""
+        self._write_file(self._text(who, [], None))
+
+    def send(self, who: str, final: str, logs: "list[object] | None") -> bool:
+        """Send all home; False when it is not there afterwards."""
+        if self.folder and self._write_file(self._text(who, [final], logs)):
+            return True
+        if self.folder and self._marker == "stderr":
+            self.folder = ""
+            self._take_stream(self._marker)
+        return self.stream >= 0 and self._write_block(self._text(who, [final], logs))
+
+    def _write_file(self, body: str) -> bool:
+        # PegasusLite takes what `ls` shows: only the whole file has such a name.
+        path = os.path.join(self.folder, f"panorama-{os.getpid()}.yml")
+        hidden = os.path.join(self.folder, f".panorama-{os.getpid()}")
+        try:
+            with AtMost(WRITE_WITHIN):
+                try:
+                    descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+                    _write_all(descriptor, f"- panorama: {body}\n".encode())
+                    os.close(descriptor)
+                    os.rename(hidden, path)
+                except OSError:
+                    _unlink(hidden)
+                    raise
+        except OSError as error:
+            self.note(f"payload {path}: {error}")
+            return False
+        return True
+
+    def _write_block(self, body: str) -> bool:
+        head = f'{{"ts":{int(time.time())},"monitoring_event":"panorama","payload":[{{"panorama":'
+        try:
+            with AtMost(WRITE_WITHIN):
+                _write_all(self.stream, f"{START}{head}{body}}}]}}{END}".encode())
+        except OSError as error:
+            self.note(f"payload on {self._marker}: {error}")
+            return False
+        return True
+
+
+def _write_all(descriptor: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(descriptor, text) :]
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
+# Darshan.
+
+
+class Darshan:
+    """A library that is loaded into every program of the job and writes a log of its I/O, into a folder of our own."""
+
+    def __init__(self, options: Options, folder: str, environment: "dict[str, str]") -> None:
+        self.note = options.note
+        self.folder = folder
+        loaded = environment.get("LD_PRELOAD", "")
+        library = os.path.abspath(options.darshan)
+        self.environment = {
+            "LD_PRELOAD": f"{loaded}:{library}" if loaded else library,
+            "DARSHAN_ENABLE_NONMPI": "1",
+            "DARSHAN_LOGPATH": folder,
+            "DARSHAN_LOG_DIR_PATH": folder,  # the name that most builds --with-log-path-by-env give it
+        }
+
+    @classmethod
+    def prepare(cls, options: Options, environment: "dict[str, str]") -> "Darshan | None":
+        """Make the folder; None, and a problem told, when the job goes without Darshan."""
+        problem = ""
+        if not options.payload:
+            problem = "its logs travel in the payload, and none was asked for"
+        elif not os.path.isfile(options.darshan):
+            problem = f"library not found at {options.darshan}"
+        elif " " in options.darshan or ":" in options.darshan:
+            problem = f"LD_PRELOAD cannot name {options.darshan}"
+        else:
+            for parent in (environment.get("TMPDIR", ""), "."):
+                try:
+                    return cls(options, _log_folder(parent), environment)
+                except OSError as error:
+                    problem = f"no folder for its logs: {error}"
+        options.note(f"no Darshan: {problem}")
+        return None
+
+    def logs(self, room: int) -> "list[object]":
+        """Read the logs and remove them; the largest are left out where they take more than `room` [bytes] in all."""
+        try:
+            names = [name for name in sorted(os.listdir(self.folder)) if not name.isdigit()]
+            if not names:
+                self.note("Darshan left no log: is the library for this machine, and the command linked dynamically?")
+            most = min(MOST_LOGS, room // (2 * LOG_ENTRY))
+            if len(names) > most:
+                self.note(f"Darshan: {len(names) - most} of {len(names)} logs are not in the payload")
+            sizes = {name: os.lstat(os.path.join(self.folder, name)).st_size for name in names[:most]}
+            return self._read(sizes, room - LOG_ENTRY * len(sizes))
+        except OSError as error:
+            self.note(f"Darshan's logs: {error}")
+            return []
+        finally:
+            self.remove()
+
+    def _read(self, sizes: "dict[str, int]", room: int) -> "list[object]":
+        left_out: dict[str, str] = {}
+        for name in sorted(sizes, key=sizes.__getitem__):
+            room -= (sizes[name] + 2) // 3 * 4
+            if room < 0:
+                left_out[name] = "no room in the payload"
+        return [self._log(name, sizes[name], left_out.get(name, "")) for name in sizes]
+
+    def _log(self, name: str, size: int, reason: str) -> "dict[str, object]":
+        log: dict[str, object] = {"name": name, "size": size}
+        if not name.endswith(".darshan"):
+            reason = "not finished: its process was killed or lives on"
+        if not reason:
+            try:
+                log["data"] = _base64(_read_file(os.path.join(self.folder, name)))
+            except OSError as error:
+                reason = str(error)
+        if reason:
+            log["reason"] = reason
+        return log
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        try:
+            for name in os.listdir(self.folder):
+                os.unlink(os.path.join(self.folder, name))
+            os.rmdir(self.folder)
+        except OSError as error:
+            self.note(f"Darshan's logs stay in {self.folder}: {error}")
+
+
+def _log_folder(parent: str) -> str:
+    """Make a folder of our own; Darshan's YEAR/MONTH/DAY in it all lead to itself, whatever day a program starts."""
+    folder = os.path.join(os.path.abspath(parent), f".panorama-darshan-{os.getpid()}-{int(time.time() * 1e6):x}")
+    os.mkdir(folder, 0o700)
+    year = time.localtime().tm_year
+    try:
+        for number in [*range(1, 32), year - 1, year, year + 1]:
+            os.symlink(".", os.path.join(folder, str(number)))
+    except OSError:
+        os.rmdir(folder)  # a file system without links refuses the first
+        raise
+    return folder
+
+
+def _read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _base64(text: bytes) -> str:
+    from binascii import b2a_base64
+
+    return b2a_base64(text, newline=False).decode()
+
+
+# Online.
+
+SCHEMES = ("http", "https", "rabbitmq", "rabbitmqs")
+
+
+class RefusalError(Exception):
+    """The endpoint answered that it did not take a record; `for_good` when it never will take this one."""
+
+    def __init__(self, reason: str, for_good: bool = False) -> None:
+        super().__init__(reason)
+        self.for_good = for_good
+
+
+class Endpoint:
+    """Takes records by HTTP, on one connection as long as the server keeps it; `http.client` would cost 20 ms to load.
+
+    Nothing that it raises names user or password.
+    """
+
+    def __init__(self, url: str, credentials: str, ca: str) -> None:
+        """Take the URL apart.
+
+        Raises
+        ------
+        ValueError
+            It is no URL.
+        """
+        scheme, _, rest = url.partition("://")
+        authority, _, self._path = rest.partition("/")
+        userinfo, _, self._place = authority.rpartition("@")
+        self.wraps = scheme.startswith("rabbitmq")
+        self._tls = scheme.endswith("s")
+        self._credentials = credentials
+        self._ca = ca
+        self._userinfo = userinfo
+        self._host, colon, port = self._place.rpartition(":")
+        if not colon or port.endswith("]"):
+            self._host, port = self._place, "443" if self._tls else "80"
+        self._host = self._host.strip("[]")
+        if not self._host or not port.isdigit() or not url.isprintable() or " " in url:
+            raise ValueError("KICKSTART_MON_URL is no URL")
+        self._port = int(port)
+        self._head = b""
+        self._connection: socket.socket | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def prepare(self) -> None:
+        """Read credentials and certificates.
+
+        Raises
+        ------
+        OSError, ValueError
+            They cannot be read or are no such thing.
+        """
+        user, password = self._login()
+        lines = [f"POST /{self._path} HTTP/1.1", f"Host: {self._place}", "User-Agent: panorama-probe"]
+        lines.append("Content-Type: application/json")
+        if user:
+            lines.append("Authorization: Basic " + _base64(f"{user}:{password}".encode("utf-8", "surrogateescape")))
+        self._head = "\r\n".join([*lines, "Content-Length: "]).encode("utf-8", "surrogateescape")
+        if self._tls:
+            import ssl
+
+            self._context = ssl.create_default_context(cafile=self._ca or None)
+
+    def _login(self) -> "tuple[str, str]":
+        if self._credentials:
+            found = login_for(self._host, _own_text(self._credentials))
+            if not found:
+                raise ValueError(f"no entry for {self._host} in the file of credentials")
+            return found
+        user, _, password = self._userinfo.partition(":")
+        if "%" in self._userinfo:
+            from urllib.parse import unquote
+
+            return unquote(user), unquote(password)
+        return user, password
+
+    def post(self, record: bytes) -> None:
+        """Post a record.
+
+        Raises
+        ------
+        RefusalError
+            The endpoint does not take it.
+        OSError, ValueError
+            There is no way to it.
+        """
+        deadline = time.monotonic() + POST_WITHIN
+        was_open = self._connection is not None
+        try:
+            status, answer = self._exchange(record, deadline)
+        except (OSError, ValueError):
+            self._hang_up()
+            if not was_open:
+                raise
+            status, answer = self._exchange(record, deadline)  # the server had hung up meanwhile
+        if not 200 <= status < 300:
+            more = ", redirects are not followed" if 300 <= status < 400 else ""
+            raise RefusalError(f"it answered {status}{more}", status in (400, 413, 415, 422))
+        if self.wraps and b'"routed":false' in answer:
+            raise RefusalError("the exchange has no queue for kickstart.inv.online", True)
+
+    def _exchange(self, record: bytes, deadline: float) -> "tuple[int, bytes]":
+        if self._connection is None:
+            self._connection = self._connect(deadline)
+        self._connection.settimeout(_left(deadline))
+        self._connection.sendall(b"%s%d\r\n\r\n%s" % (self._head, len(record), record))
+        return self._answer(self._connection, deadline)
+
+    def _connect(self, deadline: float) -> "socket.socket":
+        import socket
+
+        failure: OSError | None = None
+        for family, kind, number, _, address in socket.getaddrinfo(self._host.encode(), self._port, 0, 1):
+            try:
+                connection = socket.socket(family, kind, number)
+            except OSError as error:
+                failure = error
+                continue
+            try:
+                connection.settimeout(_left(deadline))
+                connection.connect(address)
+                if self._context:
+                    return self._context.wrap_socket(connection, server_hostname=self._host)
+                return connection
+            except OSError as error:
+                connection.close()
+                failure = error
+        raise failure or OSError("no address")
+
+    def _answer(self, connection: "socket.socket", deadline: float) -> "tuple[int, bytes]":
+        text = b""
+        while True:
+            while b"\r\n\r\n" not in text:
+                text += self._more(connection, deadline, text)
+            head, _, body = text.partition(b"\r\n\r\n")
+            version, _, rest = head.partition(b" ")
+            if not version.startswith(b"HTTP/1"):
+                raise OSError("it does not answer in HTTP")
+            status = int(rest[:3])
+            if status >= 200:
+                break
+            text = body  # of 100 Continue
+        fields = [line.lower().replace(b" ", b"") for line in head.split(b"\r\n")[1:]]
+        lengths = [int(field[15:]) for field in fields if field.startswith(b"content-length:")]
+        while lengths and len(body) < lengths[0]:
+            body += self._more(connection, deadline, body)
+        if not lengths or b"connection:close" in fields or head.startswith(b"HTTP/1.0"):
+            self._hang_up()
+        return status, body
+
+    def _more(self, connection: "socket.socket", deadline: float, so_far: bytes) -> bytes:
+        connection.settimeout(_left(deadline))
+        text = connection.recv(65536)
+        if not text or len(so_far) > 1 << 20:
+            raise OSError("the answer is cut" if so_far else "it hung up without an answer")
+        return text
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no answer in time")
+    return left
+
+
+def _own_text(path: str) -> str:
+    """Read a file that nobody else may read.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or others can.
+    """
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
+            raise PermissionError("the file of credentials is open to others: chmod 600")
+        return file.read()
+
+
+def login_for(host: str, netrc: str) -> "tuple[str, str] | None":
+    """Find user and password of a host in the text of a netrc file, or its default's."""
+    found: dict[str, str] = {}
+    inside = False
+    words = iter(netrc.split())
+    for word in words:
+        if word == "machine":
+            if inside:
+                break
+            inside = next(words, "") == host
+        elif word == "default":
+            if inside:
+                break
+            inside = True
+        elif word in ("login", "password", "account"):
+            value = next(words, "")
+            if inside:
+                found[word] = value
+    return (found.get("login", ""), found.get("password", "")) if inside else None
+
+
+def _publication(record: str) -> str:
+    """Wrap a record for RabbitMQ's management API."""
+    return json(
+        {
+            "properties": {"content_type": "application/json", "delivery_mode": 2},
+            "routing_key": "kickstart.inv.online",
+            "payload": _base64(record.encode()),
+            "payload_encoding": "base64",
+        }
+    )
+
+
+class Poster:
+    """Posts the records in order from a thread of its own: nothing that an endpoint does holds up the job.
+
+    What cannot be delivered is tried again when the next record comes; a full queue gives up its oldest.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        import _thread
+
+        self.io = ""
+        self._endpoint = endpoint
+        self._queue: list[str] = []
+        self._lost = 0
+        self._delivered = ""
+        self._reason = ""
+        self._patience = PATIENCE
+        self._not_before = 0.0
+        self._closing = False
+        self._access, self._something, self._begun, self._done = [_thread.allocate_lock() for _ in range(4)]
+        for lock in (self._something, self._begun, self._done):
+            lock.acquire()
+        _thread.start_new_thread(self._serve, ())
+        self._begun.acquire(True, 1.0)
+
+    @classmethod
+    def start(cls, options: Options) -> "Poster | None":
+        """Start the thread; None, and a problem told, when that cannot be."""
+        try:
+            return cls(Endpoint(options.online, options.credentials, options.ca))
+        except (ValueError, RuntimeError) as error:
+            options.note(f"online: {error}")
+            return None
+
+    def put(self, record: str) -> None:
+        """Queue a record."""
+        with self._access:
+            self._queue.append(record)
+            if len(self._queue) > QUEUE:
+                del self._queue[0]
+                self._lost += 1
+        self._wake()
+
+    def close(self, record: str, hurried: bool) -> bool:
+        """Queue the last record and wait a moment for all to be delivered; whether that one was."""
+        failing = self._patience > PATIENCE
+        self.put(record)
+        self._closing = True
+        self._wake()
+        self._done.acquire(True, HURRIED_WITHIN if hurried or failing else DELIVER_WITHIN)
+        return self._delivered is record
+
+    def problem(self) -> str:
+        """Say what was not delivered and why; empty when all was."""
+        missing = self._lost + len(self._queue)
+        return f"online: {missing} records were not delivered: {self._reason or 'too slow'}" if missing else ""
+
+    def _wake(self) -> None:
+        try:
+            self._something.release()
+        except RuntimeError:
+            return  # it is awake
+
+    def _serve(self) -> None:
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+            self.io = _io_of_second_thread()
+            self._begun.release()
+            self._endpoint.prepare()
+            closing = False
+            while not closing:
+                self._something.acquire()
+                closing = self._closing
+                self._deliver()
+        except Exception as error:  # noqa: BLE001 - a thread's last words would go to the job's stderr
+            self._reason = str(error) or repr(error)
+        self._done.release()
+        self._begun.acquire()
+        self._begun.acquire()  # for ever: the I/O of a thread that has ended would be taken for the job's
+
+    def _deliver(self) -> None:
+        while self._queue and (self._closing or time.monotonic() >= self._not_before):
+            record = self._queue[0]
+            try:
+                self._endpoint.post((_publication(record) if self._endpoint.wraps else record).encode())
+            except RefusalError as refusal:
+                self._reason = str(refusal)
+                if not refusal.for_good:
+                    return self._be_patient()
+                self._lost += 1
+            except (OSError, ValueError) as error:
+                self._reason = str(error)
+                return self._be_patient()
+            else:
+                self._delivered = record
+                self._patience = PATIENCE
+            self._drop(record)
+        return None
+
+    def _drop(self, record: str) -> None:
+        with self._access:
+            if self._queue and self._queue[0] is record:
+                del self._queue[0]
+
+    def _be_patient(self) -> None:
+        self._not_before = time.monotonic() + self._patience
+        self._patience = min(2 * self._patience, MOST_PATIENCE)
+
+
+def _io_of_second_thread() -> str:
+    """Find the I/O counters of the thread that is not the main one; /proc/thread-self came with Linux 3.17."""
+    try:
+        threads = [thread for thread in os.listdir("/proc/self/task") if int(thread) != os.getpid()]
+    except OSError:
+        threads = []
+    return f"/proc/self/task/{threads[0]}/io" if threads else ""
+
+
 # The task.
 
 
@@ -587,8 +1258,9 @@ class Task:
     stops and continues the two together, and the shell's job control works as without a probe.
     """
 
-    def __init__(self, command: "list[str]", own_group: bool) -> None:
+    def __init__(self, command: "list[str]", own_group: bool, more: "dict[str, str] | None" = None) -> None:
         self.own_group = own_group
+        self._environment = more or {}
         self.status: int | None = None
         self.before: tuple[float, ...] = (0.0, 0.0, *NO_IO)
         self.maxrss_before = 0  # [kB]
@@ -611,6 +1283,7 @@ class Task:
             if self.own_group:
                 os.setpgid(0, 0)
             restore_signals()
+            os.environ.update(self._environment)
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # the KILL of kickstart's -K reaches only the probe
             if os.getppid() == probe:
                 os.write(report, _usage_so_far())
@@ -697,11 +1370,35 @@ def execute(command: "list[str]", paths: "list[str]") -> int:
 
 
 def say(text: str) -> None:
-    """Write a line to stderr, if there is one."""
+    """Write a line to stderr, if there is one and it takes it."""
     try:
-        os.write(2, f"panorama_probe: {text}\n".encode("utf-8", "surrogateescape"))
+        with AtMost(SAY_WITHIN):
+            os.write(2, f"panorama_probe: {text}\n".encode("utf-8", "surrogateescape"))
     except OSError:
         return
+
+
+class AtMost:
+    """Breaks off with an alarm what a full pipe or a lost file server holds up.
+
+    The stream itself must keep its mode: others write to it as well.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGALRM, self._ring)
+        self._mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, 0.1)  # again: the first may come just before the call
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if self._before is None else self._before)
+
+    def _ring(self, *_: object) -> None:
+        raise TimeoutError(f"not taken within {self.seconds:g} s")
 
 
 # Supervision.
@@ -731,12 +1428,19 @@ class Supervisor:
         if not self._parent_lives():
             say("not started: the process that asked for it has gone")
             die_as(signal.SIGTERM)
-        self.task = Task(options.command, own_group=not on_terminal)
+        darshan = Darshan.prepare(options, environment) if options.darshan else None
+        try:
+            self.task = Task(options.command, not on_terminal, darshan.environment if darshan else None)
+        except OSError:
+            if darshan:
+                darshan.remove()
+            raise
+        payload = Payload(options, environment) if options.payload else None
         _let_go_of_stdio()
         self.tree = Tree(options)
         self.ledger = Ledger(self.tree, self.task.before)
-        if options.trace:
-            self.recorder = Recorder(options, self.task, self.ledger, identity(environment))
+        if options.records():
+            self.recorder = Recorder(options, self.task, self.ledger, identity(environment), payload, darshan)
             self.begun = self.sample_at = time.monotonic()
 
     def run(self) -> int:
@@ -744,12 +1448,18 @@ class Supervisor:
         self._guarded(self._act_on_time)
         while not self._finished():
             self._guarded(self._turn)
-        if self.recorder:
-            self._guarded(self.recorder.finish)
-        if not (self.recorder and self.recorder.told):
-            for problem in self.options.problems:
-                say(problem)
+        self._guarded(self._finish)
+        for problem in self.options.problems[self.recorder.told if self.recorder else 0 :]:
+            say(problem)
         return self.task.status or 0
+
+    def _finish(self) -> None:
+        if self.recorder:
+            self.recorder.finish(self.told_to_end)
+
+    def _secure(self) -> None:
+        if self.recorder:
+            self.recorder.secure()
 
     def _guarded(self, act: "Callable[[], None]") -> None:
         try:
@@ -807,6 +1517,8 @@ class Supervisor:
             if self.options.kill_after is not None and self.kill_at is None:
                 self.kill_at = time.monotonic() + self.options.kill_after
         self.task.send(number)
+        if number == signal.SIGTERM:
+            self._guarded(self._secure)
         if number == signal.SIGTSTP:
             os.kill(os.getpid(), signal.SIGSTOP)  # the shell sees its job stop, and will continue both of us
 
@@ -877,14 +1589,28 @@ def _on_terminal() -> bool:
 
 
 def _let_go_of_stdio() -> None:
-    """Hold no end of the job's pipes: the others shall see them close when the job closes them."""
+    """Hold no end of the job's pipes: the others shall see them close when the job closes them.
+
+    A stderr that was closed is /dev/null from now on: a trace opened in its place would get what is said there.
+    """
     try:
         nothing = os.open("/dev/null", os.O_RDWR)
         os.dup2(nothing, 0)
         os.dup2(nothing, 1)
-        os.close(nothing)
+        if not _is_open(2):
+            os.dup2(nothing, 2)
+        if nothing > 2:
+            os.close(nothing)
     except OSError:
         return
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def die_as(status: int) -> None:
@@ -912,6 +1638,13 @@ def _undo_locale_coercion() -> None:
             del os.environ["LC_CTYPE"]
 
 
+def _hide_password(environment: "dict[str, str]") -> None:
+    """Take user and password out of the URL that the job sees, with all that cannot be told from them."""
+    scheme, mark, rest = environment.get("KICKSTART_MON_URL", "").partition("://")
+    if "@" in rest and scheme != "file":
+        os.environ["KICKSTART_MON_URL"] = scheme + mark + rest.rpartition("@")[2]
+
+
 def main(arguments: "list[str]") -> None:
     """Run the command line `arguments`; does not return."""
     usage = (__doc__ or "").split("\n\n")[1:3]
@@ -925,6 +1658,7 @@ def main(arguments: "list[str]") -> None:
         say(f"{error}\n{usage[0]}")
         os._exit(2)
     _undo_locale_coercion()
+    _hide_password(environment)
     if options.supervises():
         try:
             supervisor = Supervisor(options, environment)
