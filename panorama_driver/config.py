@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -19,6 +20,13 @@ Scalar = float | int | str | bool
 _Record = TypeVar("_Record", bound=msgspec.Struct)
 _UNITS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-z]*)\s*")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_ONLINE = ("http", "https", "rabbitmq", "rabbitmqs", "file")
+_BROKER = ("amqp", "amqps")
+_BROKER_PATH = re.compile(r"[\w.\[\]:-]+/[\w.%~-]+/[\w.%~-]+", re.ASCII)
+
+BUNDLE = "${PANORAMA_BUNDLE}"
+"""Stands for a bundle's own directory in its catalogs; plan.sh sets it, and the planner and our engine put it in."""
 
 
 class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,9 +36,50 @@ class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     interval : str or float
         Time between samples of the probe, such as `1 s`.
+    darshan : str
+        `auto`: where the site names Darshan's library, each job's I/O is recorded; `off`.
+    trace : str
+        `summary`: what fits comes home with the job's own record; `full`: every sample, as an output file of the job.
+    online : str or None
+        Where workers send each sample at once: `http(s)://`, `rabbitmq(s)://` (its management interface) or `file://`;
+        no user and password in it.
+    broker : str or None
+        `amqp(s)://HOST[:PORT]/VHOST/EXCHANGE` that Pegasus' monitord sends all its events to; no user and password.
+    credentials : str or None
+        A netrc file on the submit host, mode 0600, with user and password for `broker`.
+    worker_credentials : str or None
+        A netrc file at the site, mode 0600, with user and password for `online`.
     """
 
     interval: str | float = "1 s"
+    darshan: Literal["auto", "off"] = "auto"
+    trace: Literal["summary", "full"] = "summary"
+    online: str | None = None
+    broker: str | None = None
+    credentials: str | None = None
+    worker_credentials: str | None = None
+
+
+class Ensemble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How Pegasus' Ensemble Manager treats the study's workflows.
+
+    Attributes
+    ----------
+    name : str or None
+        Name of the ensemble, made if it is missing; the study directory's name unless told.
+    max_running, max_planning : int
+        Workflows of it that run, and that are planned, at the same time.
+    priority : int
+        Of the study's workflows among those of the ensemble; larger first.
+    url : str or None
+        Where the manager answers; this user's own on this machine unless told.
+    """
+
+    name: str | None = None
+    max_running: int = 4
+    max_planning: int = 2
+    priority: int = 0
+    url: str | None = None
 
 
 class OnFailure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,8 +110,12 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Name of a response to the place in an output file where the workflow writes its derivatives.
     site : str
         Name of a site that comes with the package, or a path.
+    site_variables : dict
+        Values for variables of the site file, such as `project`; the environment's where they are not here.
     engine : str
-        `local`, the embedded engine.
+        `local`, the embedded engine, or `pegasus`, through Pegasus' Ensemble Manager.
+    ensemble : Ensemble
+        How the Ensemble Manager treats the study's workflows.
     parameters : dict
         Values for parameters of the workflow that Dakota does not vary.
     options : dict
@@ -75,6 +128,8 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         What happens to an evaluation that failed.
     timeout : str or float
         Longest time of one evaluation, such as `30 min`; waiting for slots counts.
+    idle_timeout : str or float
+        A workflow in which nothing has moved for so long is reported, with the reason that HTCondor gives.
     """
 
     workflow: str
@@ -82,13 +137,16 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gradients: dict[str, Any] = {}
     hessians: dict[str, Any] = {}
     site: str = "local"
-    engine: Literal["local"] = "local"
+    site_variables: dict[str, Scalar] = {}
+    engine: Literal["local", "pegasus"] = "local"
+    ensemble: Ensemble = Ensemble()
     parameters: dict[str, Scalar] = {}
     options: dict[str, Scalar] = {}
     slots: int | Literal["auto"] = "auto"
     monitoring: Monitoring = Monitoring()
     on_failure: OnFailure = OnFailure()
     timeout: str | float = "1 h"
+    idle_timeout: str | float = "30 min"
 
     @property
     def timeout_seconds(self) -> float:
@@ -110,11 +168,14 @@ def load_study(path: Path) -> Study:
         The file is missing, is no YAML, or a key is unknown or of the wrong type.
     """
     study = convert(read_yaml(path, StudyError), Study, path, StudyError)
-    for key, value in (("timeout", study.timeout), ("monitoring.interval", study.monitoring.interval)):
+    durations = ("timeout", study.timeout), ("idle_timeout", study.idle_timeout)
+    for key, value in (*durations, ("monitoring.interval", study.monitoring.interval)):
         try:
             duration(value)
         except ValueError as problem:
             raise StudyError(f"{path}: {key}: {problem}") from None
+    _check_urls(study.monitoring, path)
+    _check_ensemble(study.ensemble, path)
     if study.on_failure.retry < 0:
         raise StudyError(f"{path}: on_failure.retry: {study.on_failure.retry} is below 0")
     if isinstance(study.on_failure.then, float) and not math.isfinite(study.on_failure.then):
@@ -122,6 +183,34 @@ def load_study(path: Path) -> Study:
     if isinstance(study.slots, int) and study.slots < 1:
         raise StudyError(f"{path}: slots: {study.slots} is not a number of cores; give 1 or more, or auto")
     return study
+
+
+def _check_urls(monitoring: Monitoring, path: Path) -> None:
+    """Refuse addresses that nobody could use, and secrets: they would travel with every bundle."""
+    for key, value, schemes in (
+        ("online", monitoring.online, _ONLINE),
+        ("broker", monitoring.broker, _BROKER),
+    ):
+        if value is None:
+            continue
+        parts = urlsplit(value)
+        where = f"{path}: monitoring.{key}"
+        if parts.scheme not in schemes or not (parts.hostname or parts.scheme == "file"):
+            raise StudyError(f"{where}: {parts.scheme or value!r} is none of {', '.join(s + '://' for s in schemes)}")
+        if "@" in parts.netloc:
+            raise StudyError(f"{where}: no user and password here; name a netrc file under monitoring.credentials")
+        if key == "broker" and not _BROKER_PATH.fullmatch(parts.netloc + parts.path):
+            raise StudyError(f"{where}: {value!r}: write it as amqp://localhost:5672/VHOST/EXCHANGE")
+    if monitoring.broker and not monitoring.credentials:
+        raise StudyError(f"{path}: monitoring.credentials: a broker needs user and password; name a netrc file (0600)")
+
+
+def _check_ensemble(ensemble: Ensemble, path: Path) -> None:
+    if ensemble.name is not None and not _NAME.fullmatch(ensemble.name):
+        raise StudyError(f"{path}: ensemble.name: {ensemble.name!r}: letters, digits, _ and - only, at most 60")
+    for key in ("max_running", "max_planning"):
+        if getattr(ensemble, key) < 1:
+            raise StudyError(f"{path}: ensemble.{key}: {getattr(ensemble, key)} is below 1")
 
 
 def duration(value: str | float) -> float:

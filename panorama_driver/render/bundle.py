@@ -9,6 +9,7 @@ run/  output/      made when it runs
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,20 +20,17 @@ from urllib.parse import quote
 import msgspec
 
 from .. import __version__
-from ..config import Scalar
+from ..config import BUNDLE, Monitoring, Scalar
 from ..errors import WorkflowError
-from .site import Site
+from . import monitoring as _monitoring
+from .plan import plan_script
+from .site import Site, SiteNotes
 from .templates import read_text, render_text
 from .workflow import Candidate, Resources, WorkflowFolder
 
-_PLAN = """#!/bin/sh
-# Plans this bundle; the Ensemble Manager reads the line `pegasus-run <submit directory>` that comes out.
-set -e
-cd "$(dirname "$0")"
-command -v pegasus-plan >/dev/null || {{ echo "plan.sh: no pegasus-plan on PATH; install Pegasus 5.1" >&2; exit 3; }}
-exec pegasus-plan --conf pegasus.properties --dir submit --sites {execution} --output-sites local \\
-    --cleanup leaf "$@" workflow.yml
-"""
+_EARLY_END = 300  # [s] Pegasus ends a job of a longer run time five minutes early, one of 310 s after 10 s, unless told
+_LEAST_MEMORY = 128  # [MB] that kickstart, PegasusLite and the probe need beside the smallest program
+_GRACE = 10  # [s] that it wants between TERM and the end
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -72,6 +70,8 @@ def render(
     parameters: Mapping[str, Scalar],
     options: Mapping[str, Scalar],
     directory: Path,
+    monitoring: Monitoring | None = None,
+    planner: str = "",
 ) -> Bundle:
     """Write the bundle of one parameter set.
 
@@ -83,6 +83,10 @@ def render(
         Values by name; what is not given has its default.
     directory : Path
         Where to write; made if it is missing, files of an earlier rendering are replaced.
+    monitoring : Monitoring or None
+        How Pegasus shall have the jobs watched; None leaves that to the embedded engine, which does it by itself.
+    planner : str
+        What `pegasus-version` says, where it matters.
 
     Raises
     ------
@@ -102,6 +106,8 @@ def render(
         for name in _transformations(abstract, folder)
     }
     _give_resources(abstract, folder.spec.resources.get(site.notes.resources, {}))
+    if monitoring is not None:
+        _give_defaults(abstract, site.notes)
     bundle = Bundle(
         path=str(directory),
         workflow=folder.spec.name,
@@ -114,14 +120,20 @@ def render(
         programs={name: candidate.name for name, (candidate, _) in chosen.items()},
     )
     (directory / "inputs").mkdir(parents=True, exist_ok=True)
-    replicas = _inputs(folder, abstract, {**options, **parameters}, directory)
-    _write_json(directory / "workflow.yml", abstract)
-    _write_json(directory / "sites.yml", site.catalog(directory))
-    _write_json(directory / "transformations.yml", _transformation_catalog(folder, site, chosen, directory))
-    _write_json(directory / "replicas.yml", {"pegasus": "5.0", "replicas": replicas})
-    (directory / "pegasus.properties").write_text(_properties(site), encoding="utf-8")
-    _write_program(directory / "plan.sh", _PLAN.format(execution=site.notes.execution))
-    _write_json(directory / "bundle.json", bundle)
+    (directory / "bundle.json").unlink(missing_ok=True)  # written last: a bundle that has it is whole
+    replicas = _inputs(folder, abstract, {**options, **parameters}, directory, site)
+    if monitoring is not None:
+        _monitoring.enable(abstract, site, monitoring, planner)
+        _monitoring.provide_probe(directory / "inputs")
+        replicas.append(_replica(_monitoring.PROBE_FILE, site))
+    _stdin_last(abstract)
+    write_json(directory / "workflow.yml", abstract)
+    write_json(directory / "sites.yml", _monitoring.with_published_transfers(site.catalog(BUNDLE), planner))
+    write_json(directory / "transformations.yml", _transformation_catalog(folder, site, chosen, directory))
+    write_json(directory / "replicas.yml", {"pegasus": "5.0", "replicas": replicas})
+    (directory / "pegasus.properties").write_text(_properties(site, monitoring), encoding="utf-8")
+    _write_program(directory / "plan.sh", plan_script(site, monitoring))
+    write_json(directory / "bundle.json", bundle)
     return bundle
 
 
@@ -163,6 +175,29 @@ def _give_resources(abstract: dict[str, Any], table: Mapping[str, Resources]) ->
         profile.setdefault("cores", Resources().cores)
 
 
+def _give_defaults(abstract: dict[str, Any], notes: SiteNotes) -> None:
+    """Say what every job needs: Pegasus' own 2048 MB and 5120 MB of disk leave it idle for ever on smaller slots."""
+    known = {key: value for key, value in msgspec.structs.asdict(notes.defaults).items() if value is not None}
+    for job in abstract["jobs"]:
+        profile = job["profiles"]["pegasus"] = known | job["profiles"]["pegasus"]
+        profile["memory"] = max(_LEAST_MEMORY, profile["memory"])
+        if profile.get("runtime", 0) >= _EARLY_END:
+            profile.setdefault("checkpoint.time", (profile["runtime"] - _GRACE) // 60)  # [min]
+        job["profiles"]["env"] = {"OMP_NUM_THREADS": str(profile["cores"])} | job["profiles"].get("env", {})
+        if notes.node_cores:
+            profile.setdefault("nodes", math.ceil(profile["cores"] / notes.node_cores))
+
+
+def _stdin_last(abstract: dict[str, Any]) -> None:
+    """Write `stdin` after `uses`: Pegasus 5.1's planner forgets one that comes before, as its own Python API has it.
+
+    Its Job.java lacks a break there; the job would read nothing, and nobody would say so.
+    """
+    for job in abstract["jobs"]:
+        if "stdin" in job:
+            job["stdin"] = job.pop("stdin")
+
+
 def _raw_inputs(abstract: dict[str, Any]) -> list[str]:
     uses = [use for job in abstract["jobs"] for use in job.get("uses", [])]
     made = {use["lfn"] for use in uses if use["type"] == "output"}
@@ -170,15 +205,20 @@ def _raw_inputs(abstract: dict[str, Any]) -> list[str]:
 
 
 def _inputs(
-    folder: WorkflowFolder, abstract: dict[str, Any], variables: Mapping[str, Any], directory: Path
+    folder: WorkflowFolder, abstract: dict[str, Any], variables: Mapping[str, Any], directory: Path, site: Site
 ) -> list[dict[str, Any]]:
     replicas = []
     for lfn in _raw_inputs(abstract):
         target = directory / "inputs" / lfn
         target.parent.mkdir(parents=True, exist_ok=True)
         _provide(folder, lfn, variables, target)
-        replicas.append({"lfn": lfn, "pfns": [{"site": "local", "pfn": f"file://{quote(str(target))}"}]})
+        replicas.append(_replica(lfn, site))
     return replicas
+
+
+def _replica(lfn: str, site: Site) -> dict[str, Any]:
+    server = _server(site)
+    return {"lfn": lfn, "pfns": [{"site": "local", "pfn": f"{server}{BUNDLE}/inputs/{quote(lfn)}"}]}
 
 
 def _provide(folder: WorkflowFolder, lfn: str, variables: Mapping[str, Any], target: Path) -> None:
@@ -213,14 +253,18 @@ def _transformation_catalog(
         if candidate.script is None:
             entry = {"name": site.notes.execution, "pfn": found, "type": "installed"}
         else:
-            script = directory / "bin" / name
-            _write_program(script, _with_interpreter(folder.path / candidate.script, found))
+            _write_program(directory / "bin" / name, _with_interpreter(folder.path / candidate.script, found))
             # A program of ours lives on the submit host; a shared file system lets the site run it from there.
             kind = "installed" if site.notes.this_machine else "stageable"
             where = site.notes.execution if site.notes.this_machine else "local"
-            entry = {"name": where, "pfn": str(script), "type": kind}
+            entry = {"name": where, "pfn": f"{_server(site)}{BUNDLE}/bin/{name}", "type": kind}
+        entry |= site.system  # the planner maps a program only to a site of its own kind
         catalog.append({"name": name, "sites": [entry]})
     return {"pegasus": "5.0", "transformations": catalog}
+
+
+def _server(site: Site) -> str:
+    return f"go://{site.notes.globus}" if site.notes.globus else "file://"
 
 
 def _with_interpreter(script: Path, interpreter: str) -> str:
@@ -237,19 +281,34 @@ def _shebang(interpreter: str) -> str:
     return f"#!/bin/sh\n'''exec' \"{interpreter}\" \"$0\" \"$@\"\n' '''"
 
 
-def _properties(site: Site) -> str:
-    return (
-        "pegasus.catalog.site.file = sites.yml\n"
-        "pegasus.catalog.transformation.file = transformations.yml\n"
-        "pegasus.catalog.replica.file = replicas.yml\n"
-        f"pegasus.data.configuration = {site.notes.data_configuration}\n"
-        "pegasus.register = false\n"
-        "dagman.retry = 1\n"
-    )
+def _properties(site: Site, monitoring: Monitoring | None) -> str:
+    lines = [
+        "pegasus.catalog.site.file = sites.yml\n",
+        "pegasus.catalog.transformation.file = transformations.yml\n",
+        "pegasus.catalog.replica.file = replicas.yml\n",
+        f"pegasus.data.configuration = {site.notes.data_configuration}\n",
+        "pegasus.register = false\n",
+        f"dagman.retry = {site.notes.retries}\n",
+    ]
+    if site.notes.data_configuration == "sharedfs" and not site.notes.this_machine:
+        # kickstart makes our programs executable; the planner's own chmod jobs run on this machine, which may not reach
+        # the site's scratch
+        lines += [
+            "pegasus.gridstart.kickstart.set.xbit = true\n",
+            f"pegasus.transfer.disable.chmod.sites = {site.notes.execution}\n",
+        ]
+    return "".join([*lines, *(_monitoring.broker_properties(monitoring) if monitoring else [])])
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+def write_json(path: Path, value: Any) -> None:
+    """Write a file of a bundle.
+
+    The planner puts environment variables in for every `${NAME}` of a file's text, a job's arguments included, and
+    fails where there is none; so a `$` that is not ours is spelled in the way that only a reader of JSON knows.
+    """
+    text = msgspec.json.format(msgspec.json.encode(value), indent=1)
+    text = text.replace(b"${", b"\\u0024{").replace(BUNDLE.encode().replace(b"$", b"\\u0024"), BUNDLE.encode())
+    path.write_bytes(text + b"\n")
 
 
 def _write_program(path: Path, text: str) -> None:

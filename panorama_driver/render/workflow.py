@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -93,12 +91,15 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Longest run time [s].
     nodes : int or None
         Nodes of a batch system.
+    diskspace : int or None
+        Disk [MB].
     """
 
     cores: int = 1
     memory: int | None = None
     runtime: int | None = None
     nodes: int | None = None
+    diskspace: int | None = None
 
 
 class WorkflowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,15 +173,11 @@ class WorkflowFolder:
         if self._build is None:
             self._build = self._load_build()
         try:
-            workflow = self._build(parameters, options)
-            text = io.StringIO()
-            workflow.write(text, _format="json")
+            return plain(self._build(parameters, options))
         except Exception as problem:  # a user's own code may raise anything
             raise WorkflowError(
                 f"{self.path / 'workflow.py'}: build({dict(parameters)}, ...): {type(problem).__name__}: {problem}"
             ) from problem
-        abstract: dict[str, Any] = json.loads(text.getvalue())
-        return abstract
 
     def _load_build(self) -> Callable[..., Any]:
         path = self.path / "workflow.py"
@@ -198,6 +195,24 @@ class WorkflowFolder:
             raise WorkflowError(f"{path}: no function build(parameters, options)")
         build: Callable[..., Any] = module.build
         return build
+
+
+def plain(workflow: Any) -> dict[str, Any]:
+    """What `Pegasus.api.Workflow.write` writes, as plain data.
+
+    `write` goes through JSON twice and then through YAML, which takes seconds for 10,000 jobs; the planner takes JSON.
+    """
+    if workflow._has_subworkflow_jobs:
+        raise NotImplementedError("a job that is itself a workflow cannot be watched; put its jobs into this one")
+    workflow._infer_dependencies()
+    encoded = msgspec.json.encode(workflow.__json__(), enc_hook=_own_json)
+    abstract: dict[str, Any] = msgspec.json.decode(encoded)
+    return abstract
+
+
+def _own_json(thing: Any) -> Any:
+    """What Pegasus.api's classes are in JSON; paths are texts."""
+    return thing.__json__() if hasattr(thing, "__json__") else str(thing)
 
 
 def find_workflow(name: str, relative_to: Path) -> WorkflowFolder:

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from panorama_driver.engines.local import Outcome, Slots, run_bundle
+from panorama_driver.engines.local import Slots, run_bundle
+from panorama_driver.engines.outcome import Outcome
 from panorama_driver.errors import WorkflowError
 from panorama_driver.render import find_site, find_workflow, render
 from tests.conftest import PARABOLA
@@ -216,7 +217,9 @@ def test_an_engine_that_is_killed_leaves_no_process_and_is_taken_up(tmp_path: Pa
 def test_a_working_directory_that_others_may_use_is_neither_used_nor_removed(tmp_path: Path) -> None:
     path, shared = bundle(tmp_path / "b"), tmp_path / "shared"
     shared.mkdir()
-    (path / "sites.yml").write_text((path / "sites.yml").read_text().replace(str(path / "run/scratch"), str(shared)))
+    (path / "sites.yml").write_text(
+        (path / "sites.yml").read_text().replace("${PANORAMA_BUNDLE}/run/scratch", str(shared))
+    )
     with pytest.raises(WorkflowError, match=r"sharedScratch is .*shared, which .* write \{\{ bundle \}\}"):
         run(path)
     assert shared.is_dir()

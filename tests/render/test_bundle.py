@@ -6,13 +6,22 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from Pegasus.api import Job, Workflow
 
+from panorama_driver.config import Monitoring
 from panorama_driver.errors import EnvironmentMissingError, ParameterError, SiteError, WorkflowError
-from panorama_driver.render import WorkflowFolder, find_site, find_workflow, load_bundle, render
+from panorama_driver.probe import PROBE
+from panorama_driver.render import Site, WorkflowFolder, find_site, find_workflow, load_bundle, render
+from panorama_driver.render.bundle import write_json
+from panorama_driver.render.workflow import plain
 from tests.conftest import PARABOLA
 
 HERE = Path()
@@ -181,10 +190,150 @@ def test_an_output_that_leads_out_of_the_bundle_is_refused(folder: Path, tmp_pat
 
 
 @pytest.mark.skipif(not shutil.which("pegasus-plan"), reason="no Pegasus: pegasus-plan is not on PATH")
-def test_the_real_planner_takes_a_bundle_as_it_is(tmp_path: Path) -> None:
-    rendered(PARABOLA, tmp_path / "b", x=0.5)
-    with (tmp_path / "b/pegasus.properties").open("a") as properties:
-        properties.write(f"pegasus.catalog.master.url = sqlite:///{tmp_path}/master.db\n")
-    done = subprocess.run([tmp_path / "b/plan.sh"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert any(line.startswith("pegasus-run  /") for line in done.stdout.splitlines())
+@pytest.mark.parametrize("site", ["local", "condorpool"])
+def test_the_real_planner_takes_a_bundle_as_it_is(site: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # DAGMan refuses /tmp, and so plan.sh
+        path = Path(folder) / "b"
+        render(find_workflow(str(PARABOLA), HERE), find_site(site, HERE), {"x": 0.5}, {}, path, Monitoring())
+        with (path / "pegasus.properties").open("a") as properties:
+            properties.write(f"pegasus.catalog.master.url = sqlite:///{folder}/master.db\n")
+        done = subprocess.run([path / "plan.sh"], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        last = done.stdout.splitlines()[-1]
+        assert last == f"pegasus-run  {(path / 'run/submitdir').read_text().strip()}"
+
+
+def watched(target: Path, monitoring: Monitoring, site: Site | None = None) -> dict[str, Any]:
+    folder = find_workflow(str(PARABOLA), HERE)
+    render(folder, site or find_site("condorpool", HERE), {}, {}, target, monitoring)
+    jobs = json.loads((target / "workflow.yml").read_text())["jobs"]
+    return {job["id"]: job for job in jobs}
+
+
+def test_every_job_gets_the_probe_as_an_input_and_kickstart_is_told_to_use_it(tmp_path: Path) -> None:
+    jobs = watched(tmp_path / "b", Monitoring(interval="500 ms"))
+    for job in jobs.values():
+        assert {"lfn": "panorama_probe.py", "type": "input", "registerReplica": False} in job["uses"]
+        assert job["profiles"]["env"]["KICKSTART_WRAPPER"] == "/usr/bin/python3 -IS panorama_probe.py"
+        assert job["profiles"]["env"]["PANORAMA_PROBE_INTERVAL"] == "0.5"
+    assert (tmp_path / "b/inputs/panorama_probe.py").read_bytes() == PROBE.read_bytes()
+
+
+def test_the_trace_goes_home_on_a_stream_that_is_no_file_of_the_job(folder: Path, tmp_path: Path) -> None:
+    source = (folder / "workflow.py").read_text()
+    added = '    split.set_stderr("words.txt")\n    middle = ['
+    (folder / "workflow.py").write_text(source.replace("    middle = [", added))
+    render(find_workflow(str(folder), HERE), find_site("condorpool", HERE), {}, {}, tmp_path / "b", Monitoring())
+    jobs = json.loads((tmp_path / "b/workflow.yml").read_text())["jobs"]
+    markers = {job["id"]: job["profiles"]["env"]["PANORAMA_PROBE_MARKER"] for job in jobs}
+    assert (markers["split"], markers["last"]) == ("stdout", "stderr")
+
+
+def test_a_full_trace_is_an_output_file_of_each_job(tmp_path: Path) -> None:
+    jobs = watched(tmp_path / "b", Monitoring(trace="full"))
+    name = "square_last.trace.full.jsonl"
+    assert jobs["last"]["profiles"]["env"]["PANORAMA_PROBE_TRACE"] == name
+    assert {"lfn": name, "type": "output", "stageOut": True, "registerReplica": False} in jobs["last"]["uses"]
+
+
+def test_a_job_that_says_nothing_of_its_needs_gets_the_sites_so_that_it_fits_a_small_slot(tmp_path: Path) -> None:
+    jobs = watched(tmp_path / "b", Monitoring())
+    assert jobs["split"]["profiles"]["pegasus"] == {"cores": 1, "memory": 1024, "diskspace": 1024}
+    assert jobs["last"]["profiles"]["pegasus"] == {"cores": 1, "memory": 128, "diskspace": 1024, "runtime": 60}
+
+
+def test_samples_go_where_the_study_says_and_no_password_with_them(tmp_path: Path) -> None:
+    online = Monitoring(online="rabbitmqs://broker:15671/api/exchanges/p/m/publish", worker_credentials="/site/netrc")
+    site = find_site("condorpool", HERE, {"online": True, "darshan": "/site/libdarshan.so"})
+    environment = watched(tmp_path / "b", online, site)["split"]["profiles"]["env"]
+    assert environment["KICKSTART_MON_URL"] == online.online
+    assert environment["PANORAMA_PROBE_CREDENTIALS"] == "/site/netrc"
+    assert environment["PANORAMA_PROBE_DARSHAN"] == "/site/libdarshan.so"
+
+
+def test_a_site_whose_workers_reach_nobody_refuses_samples_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SiteError, match=r"its workers reach no http://collector; leave out monitoring\.online"):
+        watched(tmp_path / "b", Monitoring(online="http://collector"))
+
+
+def test_darshan_is_left_out_where_it_is_switched_off_or_not_there(tmp_path: Path) -> None:
+    site = find_site("condorpool", HERE, {"darshan": "/site/libdarshan.so"})
+    for number, (watch, where) in enumerate([(Monitoring(darshan="off"), site), (Monitoring(), None)]):
+        environment = watched(tmp_path / str(number), watch, where)["split"]["profiles"]["env"]
+        assert "PANORAMA_PROBE_DARSHAN" not in environment
+
+
+def test_a_panorama_build_uses_its_own_monitor_where_that_cannot_fail_the_job(tmp_path: Path) -> None:
+    folder, site = find_workflow(str(PARABOLA), HERE), find_site("condorpool", HERE, {"online": True})
+    for number, (watch, planner, own) in enumerate(
+        [
+            (Monitoring(online="http://c", interval="2 s"), "5.1.0panorama", True),
+            (Monitoring(online="http://c"), "5.1.3", False),
+            (Monitoring(), "5.1.0panorama", False),
+        ]
+    ):
+        render(folder, site, {}, {}, tmp_path / str(number), watch, planner)
+        profiles = json.loads((tmp_path / str(number) / "workflow.yml").read_text())["jobs"][0]["profiles"]
+        assert (profiles["pegasus"].get("gridstart.arguments") == "-m 2") is own
+        assert ("KICKSTART_WRAPPER" not in profiles["env"]) is own
+        sites = json.loads((tmp_path / str(number) / "sites.yml").read_text())["sites"]
+        publishes = ["PEGASUS_TRANSFER_PUBLISH" in site.get("profiles", {}).get("env", {}) for site in sites]
+        assert all(publishes) if "panorama" in planner else not any(publishes)
+
+
+def test_no_monitoring_is_rendered_for_the_embedded_engine_which_starts_the_probe_itself(tmp_path: Path) -> None:
+    abstract = rendered(PARABOLA, tmp_path / "b")
+    assert "KICKSTART_WRAPPER" not in json.dumps(abstract)
+    assert not (tmp_path / "b/inputs/panorama_probe.py").exists()
+
+
+def test_what_is_written_is_what_pegasus_own_write_would_write(tmp_path: Path) -> None:
+    folder = find_workflow("sns_nanodiamond", HERE)
+    values = folder.values({}, {})
+    build = folder._load_build()
+    build(*values).write(str(tmp_path / "theirs.yml"))
+    theirs = yaml.safe_load((tmp_path / "theirs.yml").read_text())
+    del theirs["x-pegasus"]
+    assert plain(build(*values)) == theirs
+
+
+def test_ten_thousand_jobs_are_written_several_times_faster_than_by_pegasus_own_write(tmp_path: Path) -> None:
+    def cpu(write: Callable[[Workflow], object]) -> float:
+        workflow = Workflow("many")
+        workflow.add_jobs(*(Job("work").add_args("-n", str(number)) for number in range(10_000)))
+        begin = time.process_time()
+        write(workflow)
+        return time.process_time() - begin
+
+    ours = min(cpu(lambda workflow: write_json(tmp_path / "ours.yml", plain(workflow))) for _ in range(2))
+    assert ours < cpu(lambda workflow: workflow.write(str(tmp_path / "theirs.yml"))) / 3
+
+
+def test_stdin_comes_after_the_files_since_the_planner_forgets_it_otherwise(tmp_path: Path) -> None:
+    jobs = {job["id"]: list(job) for job in rendered(PARABOLA, tmp_path / "b")["jobs"]}
+    assert jobs["last"].index("stdin") > jobs["last"].index("uses")
+
+
+def test_a_dollar_of_a_job_is_not_taken_for_a_variable_by_the_planner(folder: Path, tmp_path: Path) -> None:
+    source = (folder / "workflow.py").read_text().replace("sleep {options['pause']}", "echo ${{HOME}} $HOME")
+    (folder / "workflow.py").write_text(source)
+    arguments = {job["id"]: job["arguments"] for job in rendered(folder, tmp_path / "b")["jobs"]}
+    assert arguments["left"][1].startswith("'echo ${HOME} $HOME;")
+    assert b"${" not in (tmp_path / "b/workflow.yml").read_bytes()
+    assert b'${PANORAMA_BUNDLE}/bin/square"' in (tmp_path / "b/transformations.yml").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "told_to_end", "killed"), [(60, 50, 3), (299, 289, 3), (310, 300, 3), (3600, 3540, 28)]
+)
+def test_a_job_has_nearly_all_of_the_run_time_it_asks_for(
+    runtime: int, told_to_end: int, killed: int, folder: Path, tmp_path: Path
+) -> None:
+    spec = (folder / "workflow.yml").read_text().replace("runtime: 60", f"runtime: {runtime}")
+    (folder / "workflow.yml").write_text(spec)
+    render(find_workflow(str(folder), HERE), find_site("condorpool", HERE), {}, {}, tmp_path / "b", Monitoring())
+    jobs = {job["id"]: job["profiles"] for job in json.loads((tmp_path / "b/workflow.yml").read_text())["jobs"]}
+    profile = jobs["last"]["pegasus"]
+    assert 60 * profile.get("checkpoint.time", 0) in (0, told_to_end)
+    assert ("checkpoint.time" in profile) is (runtime >= 300)
+    assert jobs["last"]["env"]["PANORAMA_PROBE_KILL_AFTER"] == str(killed)

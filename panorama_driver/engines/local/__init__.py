@@ -1,6 +1,6 @@
 """The embedded engine: runs a bundle on this machine, with the study's slots, and tells it as Pegasus would."""
 
-from .run import Outcome, run_bundle
+from .run import run_bundle
 from .slots import Slots, machine_slots
 
-__all__ = ["Outcome", "Slots", "machine_slots", "run_bundle"]
+__all__ = ["Slots", "machine_slots", "run_bundle"]

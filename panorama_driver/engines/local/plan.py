@@ -11,11 +11,11 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 
-from ...config import read_yaml
+from ...config import BUNDLE, read_yaml
 from ...errors import WorkflowError
 
 COMPUTE, STAGE_IN, STAGE_OUT, CREATE_DIR, CLEANUP = 1, 2, 3, 6, 8
@@ -125,10 +125,11 @@ def plan_bundle(directory: Path, site: str) -> Plan:
     WorkflowError
         The bundle lacks something that its jobs need, or its graph has a cycle.
     """
+    directory = directory.resolve()
     abstract = _read(directory / "workflow.yml")
     scratch, output = _directories(_read(directory / "sites.yml"), site, directory)
-    programs = _programs(_read(directory / "transformations.yml"), site)
-    replicas = _replicas(_read(directory / "replicas.yml"))
+    programs = _programs(_read(directory / "transformations.yml"), site, directory)
+    replicas = _replicas(_read(directory / "replicas.yml"), directory)
     retries = int(_properties(directory / "pegasus.properties").get("dagman.retry", "0"))
     label = str(abstract["name"])
     names = {job["id"]: f"{job['name']}_{job['id']}" for job in abstract["jobs"]}
@@ -196,7 +197,7 @@ def _directories(sites: Mapping[str, Any], site: str, directory: Path) -> tuple[
 def _directory(entry: Mapping[str, Any], kind: str, directory: Path) -> Path:
     for place in entry.get("directories", []):
         if place["type"] == kind:
-            return _own(Path(os.path.normpath(place["path"])), kind, directory)
+            return _own(Path(os.path.normpath(_path(place["path"], directory))), kind, directory)
     raise WorkflowError(f"{directory / 'sites.yml'}: site {entry['name']!r} has no directory of type {kind}")
 
 
@@ -218,12 +219,12 @@ def _named(entries: Iterable[Mapping[str, Any]], name: str, path: Path) -> Mappi
     raise WorkflowError(f"{path}: no entry {name!r}")
 
 
-def _programs(catalog: Mapping[str, Any], site: str) -> dict[str, tuple[str, dict[str, str]]]:
+def _programs(catalog: Mapping[str, Any], site: str, directory: Path) -> dict[str, tuple[str, dict[str, str]]]:
     found = {}
     for entry in catalog["transformations"]:
         for place in entry["sites"]:
             if place["name"] == site or place["type"] == "stageable":
-                found[entry["name"]] = (_path(place["pfn"]), _env(entry) | _env(place))
+                found[entry["name"]] = (_path(place["pfn"], directory), _env(entry) | _env(place))
     return found
 
 
@@ -231,8 +232,8 @@ def _env(entry: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in entry.get("profiles", {}).get("env", {}).items()}
 
 
-def _replicas(catalog: Mapping[str, Any]) -> dict[str, Path]:
-    return {entry["lfn"]: Path(_path(entry["pfns"][0]["pfn"])) for entry in catalog["replicas"]}
+def _replicas(catalog: Mapping[str, Any], directory: Path) -> dict[str, Path]:
+    return {entry["lfn"]: Path(_path(entry["pfns"][0]["pfn"], directory)) for entry in catalog["replicas"]}
 
 
 def _replica(replicas: Mapping[str, Path], lfn: str, directory: Path) -> Path:
@@ -241,8 +242,10 @@ def _replica(replicas: Mapping[str, Path], lfn: str, directory: Path) -> Path:
     return replicas[lfn]
 
 
-def _path(pfn: str) -> str:
-    return unquote(urlsplit(pfn).path) if pfn.startswith("file:") else pfn
+def _path(pfn: str, directory: Path) -> str:
+    """A path or a file:// URL of a catalog, with the bundle's directory put in."""
+    path = unquote(pfn.removeprefix("file://")) if pfn.startswith("file:") else pfn
+    return path.replace(BUNDLE, str(directory))
 
 
 def _raw_inputs(abstract: Mapping[str, Any]) -> list[str]:

@@ -15,9 +15,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ...errors import EnvironmentMissingError, StoreError
+from ..outcome import Outcome
 from .log import EventLog, History, host
 from .plan import COMPUTE, Job, Plan, plan_bundle
 from .process import Process, end_attempt
@@ -27,21 +26,6 @@ from .staging import run_auxiliary, summary
 _TAIL = 4096
 _FAILED = 256
 _NEVER_STARTED = -127
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """How a run ended.
-
-    Attributes
-    ----------
-    succeeded : bool
-        Every job has finished well.
-    reason : str
-        Why not: the first job that failed, and its last words; empty if it succeeded.
-    """
-
-    succeeded: bool
-    reason: str = ""
 
 
 class _JobFailedError(Exception):
