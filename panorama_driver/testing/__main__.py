@@ -1,0 +1,14 @@
+"""What the scripts that `install` writes run: the stand-in that the first word names; `make-venv` is for people."""
+
+import importlib
+import os
+import sys
+
+from .standins import COMMANDS as STANDINS
+
+COMMANDS = STANDINS | {"manager": ["make-venv"]}
+os.umask(0o022)
+name, *rest = sys.argv[1:]
+module = next(module for module, names in COMMANDS.items() if name in names)
+main = importlib.import_module(f"panorama_driver.testing.{module}").main
+sys.exit(main([name, *rest] if len(COMMANDS[module]) > 1 else rest))
