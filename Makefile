@@ -15,10 +15,10 @@ run: $(VENV)/.run
 	@$(BIN)/panorama check $(STUDY)/study.in
 	@$(BIN)/panorama study $(STUDY)
 
-test: $(VENV)/.test lint
+test: $(VENV)/.test .pegasus/.made lint
 	$(BIN)/python -m pytest -m "not long"
 
-nightly: $(VENV)/.test lint
+nightly: $(VENV)/.test .pegasus/.made lint
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test
@@ -30,9 +30,10 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python bench/evaluations.py
 	$(BIN)/python bench/probe.py
+	$(BIN)/python bench/writing.py
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .pegasus runs
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -51,3 +52,9 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml
 	@echo "installing panorama-driver and what its tests need into $(VENV) (a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.run
+
+# The released Ensemble Manager that tests start; in an environment of its own, because of what it pins.
+.pegasus/.made: $(VENV)/.test
+	@echo "installing Pegasus' Ensemble Manager into .pegasus (a minute)"
+	@$(BIN)/python -m panorama_driver.testing make-venv .pegasus
+	@touch $@

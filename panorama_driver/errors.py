@@ -14,6 +14,7 @@
      |    +-- EvaluationCancelledError
      +-- StoreError                the store cannot be opened or written
      +-- ServerError               the study server cannot be started or reached
+     +-- ManagerError              Pegasus' Ensemble Manager cannot be started or reached, or refuses: exit code 3
 
 A message says what happened, where (path, key, value) and what to do next.
 """
@@ -79,3 +80,22 @@ class StoreError(PanoramaError, OSError):
 
 class ServerError(PanoramaError, ConnectionError):
     """The study server cannot be started or reached."""
+
+
+class ManagerError(PanoramaError, ConnectionError):
+    """Pegasus' Ensemble Manager cannot be started or reached, or refuses.
+
+    Attributes
+    ----------
+    transient : bool
+        The same may succeed later: the manager was away, slow or busy.
+    status : int or None
+        HTTP status of its answer; None where there was none.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, transient: bool = False, status: int | None = None) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.status = status

@@ -17,7 +17,7 @@ import pytest
 
 from panorama_driver import cli, objective
 from panorama_driver.cli import _VERBS
-from panorama_driver.config import _UNITS, Monitoring, OnFailure, Study
+from panorama_driver.config import _UNITS, Ensemble, Monitoring, OnFailure, Study
 from panorama_driver.metrics import AttemptMetrics, JobMetrics, Measures, Series, WorkflowMetrics
 from panorama_driver.probe import PROBE, panorama_probe
 from panorama_driver.render.site import SiteNotes
@@ -56,6 +56,7 @@ def fields(*records: type[msgspec.Struct]) -> set[str]:
     [
         ("study.yml", fields(Study)),
         ("monitoring", fields(Monitoring)),
+        ("ensemble", fields(Ensemble)),
         ("on_failure", fields(OnFailure)),
         ("workflow.yml", fields(WorkflowSpec)),
         ("Parameters and options", fields(Parameter)),
@@ -279,7 +280,7 @@ def test_the_pages_know_each_other() -> None:
 
 
 def test_no_page_promises_what_is_planned_but_why() -> None:
-    planned = ("Ensemble Manager", "dashboard", "message broker")
+    planned = ("dashboard", "OpenSearch", "message broker")
     early = [(page.name, word) for page in DOCS.glob("*.md") for word in planned if word in page.read_text()]
     assert {name for name, _ in early} == {"why.md"}
 

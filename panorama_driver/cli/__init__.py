@@ -15,11 +15,15 @@ _VERBS = {
     "check": "Look for mistakes in study.in and study.yml before Dakota runs.",
     "study": "Run a study with Dakota, with progress and a report.",
     "run": "Run one evaluation, without Dakota.",
+    "submit": "Run one evaluation at a site, through Pegasus' Ensemble Manager.",
+    "cancel": "End evaluations of a study.",
+    "rerun": "Run a failed evaluation again, only what had not finished.",
     "render": "Write the bundle of one parameter set.",
     "status": "How a study stands.",
     "show": "What one evaluation cost, job by job.",
     "report": "Table and picture of a study.",
     "stop": "End a study's server and what it runs.",
+    "ensemble": "Pegasus' Ensemble Manager: start it, its ensembles and workflows.",
     "doctor": "What this machine has, and what it lacks for which purpose.",
 }
 _INTERRUPTED = 4

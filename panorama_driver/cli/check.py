@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..dakota.lint import Finding, check, labels
-from ._common import json_option, write_json
+from ._common import json_option, program, write_json
 
 if TYPE_CHECKING:
     from ..study.definition import Definition
@@ -58,12 +59,27 @@ def _study(study_in: Path) -> Iterator[Finding]:
     except StudyError:
         return  # told already, at the line that should name it
     try:
-        yield from _names(study_in, Definition(Path(study_file)))
+        definition = Definition(Path(study_file))
+        yield from _names(study_in, definition)
+        if definition.study.engine == "pegasus":
+            yield from _pegasus(Path(study_file))
     except PanoramaError as problem:
         yield Finding(Path(study_file), 1, "error", "study.yml", str(problem))
     warning = network_filesystem(study_in.parent)
     if warning:
         yield Finding(study_in, 1, "warning", "directory", warning)
+
+
+def _pegasus(study_file: Path) -> Iterator[Finding]:
+    """What would keep Pegasus from running the study here; `panorama doctor` looks deeper."""
+    from ..study.pegasus import unfit_place
+
+    if unfit := unfit_place(study_file.parent):
+        yield Finding(study_file, 1, "error", "engine", unfit)
+    missing = [name for name in ("pegasus-plan", "condor_submit_dag") if shutil.which(name) is None]
+    if missing:
+        words = f"pegasus needs {', '.join(missing)} on PATH; {program()} doctor says how to mend it"
+        yield Finding(study_file, 1, "error", "engine", words)
 
 
 def _names(study_in: Path, definition: Definition) -> Iterator[Finding]:

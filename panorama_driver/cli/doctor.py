@@ -11,47 +11,76 @@ from pathlib import Path
 import click
 import msgspec
 
-from ..errors import EnvironmentMissingError
-from ._common import json_option, write_json
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing that was looked for.
-
-    Attributes
-    ----------
-    purpose : str
-        What needs it: `dakota`, `local`, `pegasus`, `pictures`, or the name of a workflow.
-    name : str
-        What it is.
-    found : str
-        Where or in which version; empty if it is missing.
-    mend : str
-        The command that would install it.
-    """
-
-    purpose: str
-    name: str
-    found: str
-    mend: str
+from ..config import Study, load_study
+from ..engines.pegasus import machine
+from ..engines.pegasus.checks import Check, Needs
+from ..errors import EnvironmentMissingError, PanoramaError, StudyError
+from ._common import json_option, study_home, write_json
 
 
 @click.command("doctor")
+@click.argument("directory", default=".", type=click.Path(path_type=Path))
 @json_option
-def command(as_json: bool) -> int:
-    """Say what is installed, what is missing for which purpose, and how to mend it.
+def command(directory: Path, as_json: bool) -> int:
+    """Say what is installed, what is missing or wrong for which purpose, and how to mend it.
 
-    Exit code 3 if a study on this machine could not run.
+    With a study in DIRECTORY, also whether that study could run. Exit code 3 if a study on this machine could not, or
+    that one.
+
+    \b
+    Examples:
+      panorama doctor
+      panorama doctor mystudy --json | jq '.[] | select(.ok | not)'
     """
-    checks = [*_dakota(), *_local(), *_workflows(), *_pictures(), *_pegasus()]
+    of_study, through_pegasus = _study(directory)
+    checks = [*_dakota(), *_local(), *_workflows(), *_pictures(), *of_study]
     if as_json:
-        write_json([msgspec.to_builtins(check) for check in checks])
+        write_json([{**msgspec.structs.asdict(check), "ok": check.ok} for check in checks])
     else:
         for check in checks:
-            state = f"ok       {check.found}" if check.found else f"MISSING  mend: {check.mend}"
-            click.echo(f"{check.purpose:<18} {check.name:<28} {state}")
-    needed = ("dakota", "local")
-    return EnvironmentMissingError.exit_code if any(c.purpose in needed and not c.found for c in checks) else 0
+            click.echo(_line(check))
+    needed = ("dakota", "pegasus") if through_pegasus else ("dakota", "local")
+    lacking = any(check.purpose in needed and not check.found for check in checks)
+    return EnvironmentMissingError.exit_code if lacking else 0
+
+
+def _line(check: Check) -> str:
+    state = "ok" if check.ok else "PROBLEM" if check.problem else "MISSING"
+    words = [check.found, check.problem, "" if check.ok else f"mend: {check.mend}"]
+    return f"{check.purpose:<18} {check.name:<28} {state:<8} {'; '.join(filter(None, words))}"
+
+
+def _study(directory: Path) -> tuple[list[Check], bool]:
+    """What Pegasus needs, for the study in or above `directory` if that is run by it, and whether it is."""
+    try:
+        home = study_home(directory)
+    except StudyError:
+        return machine.look(), False
+    try:
+        study = load_study(home / "study.yml")
+        if study.engine != "pegasus":
+            return machine.look(), False
+        return machine.look(home, _needs(study, home), study.ensemble.url), True
+    except PanoramaError as problem:
+        broken = Check("study", "study.yml", "", f"panorama check {directory}", str(problem))
+        return [broken, *machine.look()], False
+
+
+def _needs(study: Study, home: Path) -> Needs | None:
+    """The most that a job of the study asks a slot of the pool for; None where a batch system runs its jobs."""
+    from ..render import find_site, find_workflow
+
+    site = find_site(study.site, home, study.site_variables)
+    [executing] = [one for one in site.catalog(home)["sites"] if one["name"] == site.notes.execution]
+    if "grid_resource" in executing.get("profiles", {}).get("condor", {}):
+        return None
+    resources = find_workflow(study.workflow, home).spec.resources.get(site.notes.resources, {})
+    every = [*resources.values(), site.notes.defaults]
+    return Needs(
+        cores=max(one.cores for one in every),
+        memory=max(one.memory or 0 for one in every),
+        disk=max(one.diskspace or 0 for one in every),
+    )
 
 
 def _dakota() -> list[Check]:
@@ -105,11 +134,3 @@ def _candidate(program: str | None, packages: list[str]) -> str:
 def _pictures() -> list[Check]:
     found = "installed" if importlib.util.find_spec("matplotlib") else ""
     return [Check("pictures", "matplotlib", found, "pip install 'panorama-driver[plots]', in a clone '.[plots]'")]
-
-
-def _pegasus() -> list[Check]:
-    mend = "install Pegasus 5.1 and HTCondor; needed only for planning and running with Pegasus"
-    return [
-        Check("pegasus", name, shutil.which(name) or "", mend)
-        for name in ("pegasus-plan", "pegasus-em", "condor_submit")
-    ]

@@ -56,7 +56,10 @@ def find_study(start: str, name: str = "study.yml") -> str:
 
 
 def evaluate(
-    study_file: str, evaluations: "list[dict[str, Any]]", report: "Callable[[str], None]"
+    study_file: str,
+    evaluations: "list[dict[str, Any]]",
+    report: "Callable[[str], None]",
+    until_handed: bool = False,
 ) -> "list[dict[str, Any]]":
     """Have evaluations run, and wait for their results.
 
@@ -68,12 +71,14 @@ def evaluate(
         Each with `eval_id`, `variables`, `asv`, `dvv`, `components`, `metadata`.
     report : callable
         Gets a line of words now and then.
+    until_handed : bool
+        Wait only until the first of them has been handed to what runs it; the server sees to the rest.
 
     Returns
     -------
     list of dict
         One reply an evaluation, in the same order: `state` (ok, failed, timeout, cancelled), `responses`, `metadata`,
-        `message`, `on_failure`.
+        `message`, `on_failure`. With `until_handed` one with `state` handed, `eval_id` and `name`.
 
     Raises
     ------
@@ -87,7 +92,7 @@ def evaluate(
     for attempt in range(_TRIES):
         time.sleep(0.1 * (2**attempt - 1))
         try:
-            return _ask(study_file, request, report)
+            return _ask(study_file, request, report, until_handed)
         except (OSError, ValueError) as error:
             problem = str(error)
     log = os.path.join(os.path.dirname(study_file), FOLDER, "server.log")
@@ -96,9 +101,10 @@ def evaluate(
     )
 
 
-def request(study_file: str, message: "dict[str, Any]") -> "dict[str, Any] | None":
-    """Send one message to a server that runs already; its answer, or None where no server runs."""
-    connection = connect(os.path.join(os.path.dirname(study_file), FOLDER))
+def request(study_file: str, message: "dict[str, Any]", start: bool = False) -> "dict[str, Any] | None":
+    """Send one message to the server; its answer, or None where no server runs and none shall be started."""
+    folder = os.path.join(os.path.dirname(study_file), FOLDER)
+    connection = _connect_or_start(study_file) if start else connect(folder)
     if connection is None:
         return None
     try:
@@ -108,7 +114,9 @@ def request(study_file: str, message: "dict[str, Any]") -> "dict[str, Any] | Non
         connection.close()
 
 
-def _ask(study_file: str, message: "dict[str, Any]", report: "Callable[[str], None]") -> "list[dict[str, Any]]":
+def _ask(
+    study_file: str, message: "dict[str, Any]", report: "Callable[[str], None]", until_handed: bool
+) -> "list[dict[str, Any]]":
     connection = _connect_or_start(study_file)
     try:
         connection.sendall(encode(message))
@@ -118,6 +126,8 @@ def _ask(study_file: str, message: "dict[str, Any]", report: "Callable[[str], No
                 return replies
             if "report" in answer:
                 report(answer["report"])
+            if "handed" in answer and until_handed:
+                return [answer["handed"]]
     except (EvaluationCancelledError, KeyboardInterrupt):
         _say_cancel(connection)
         raise

@@ -34,6 +34,8 @@ class Request(msgspec.Struct, frozen=True):
         Analysis components.
     metadata : list of str
         Metadata that Dakota wants.
+    priority : int or None
+        Among the workflows of an ensemble, where it is not the study's; it changes nothing of what runs.
     """
 
     eval_id: str = "1"
@@ -42,6 +44,7 @@ class Request(msgspec.Struct, frozen=True):
     dvv: list[str] = []
     components: list[str] = []
     metadata: list[str] = []
+    priority: int | None = None
 
 
 class Definition:
@@ -65,7 +68,8 @@ class Definition:
         self._stamp = path.stat().st_mtime_ns if path.exists() else 0
         self.study: Study = load_study(path)
         self.folder: WorkflowFolder = find_workflow(self.study.workflow, path.parent)
-        self.site: Site = find_site(self.study.site, path.parent)
+        self.site: Site = find_site(self.study.site, path.parent, self.study.site_variables)
+        self.site.check_engine(self.study.engine)
         self.responses = Responses.parse(self.study.responses, self.study.gradients, self.study.hessians)
         self.folder.values(self.study.parameters, self.study.options)
         self.programs = {

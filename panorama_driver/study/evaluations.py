@@ -7,29 +7,37 @@ import logging
 import math
 import re
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..collector.files import RunFollower
-from ..config import spell
-from ..engines.local import Outcome, Slots, machine_slots, run_bundle
+from ..config import Study, spell
+from ..engines.outcome import Outcome
 from ..errors import EvaluationTimeoutError, PanoramaError, ResponseError, StoreError, UsageError
-from ..metrics import WorkflowMetrics, correlate
+from ..metrics import WorkflowMetrics, correlate, failure_words
 from ..objective import Responses
-from ..render import load_bundle, render
+from ..render import render
 from ..store import Store
 from .definition import GRADIENT, HESSIAN, VALUE, Definition, Request
 from .journal import Evaluation, Journal
+from .runners import Follower, Runner, Ticket, make_runner
 
 Report = Callable[[str], None]
 Reply = dict[str, Any]
 
+
+class Listener(NamedTuple):
+    """Who waits for an evaluation: gets words now and then, and what runs it calls it once it has been handed over."""
+
+    report: Report
+    handed: Report
+
+
 _log = logging.getLogger(__name__)
 _POLL = 0.5
 _ANSWERABLE = ("succeeded", "unanswered")
+_CANCELLED = "asked again, it goes on where it stopped"
 
 
 class Evaluations:
@@ -54,8 +62,13 @@ class Evaluations:
         self._store = store
         self._on_end = on_end
         self._definition: Definition | None = None
-        self._slots: Slots | None = None
+        self._runner: Runner | None = None
+        self._made_for: Study | None = None
+        self._engine = ""
+        self._runners: list[Runner] = []
         self._running: dict[str, _Running] = {}
+        self._alone: set[asyncio.Task[None]] = set()
+        self._leaving = False
         self._rendering = asyncio.Lock()
 
     @property
@@ -63,7 +76,7 @@ class Evaluations:
         """Nothing runs."""
         return not self._running
 
-    async def reply(self, request: Request, report: Report) -> Reply:
+    async def reply(self, request: Request, listener: Listener) -> Reply:
         """Have one evaluation run, unless it has been or is running, and give what Dakota gets.
 
         Cancelled, it leaves the evaluation running for others who wait for it; `cancel` ends it.
@@ -76,8 +89,8 @@ class Evaluations:
             definition.check_request(request)
             key = definition.key(request)
             self._journal.withdraw(_refusal(request))
-            evaluation = await self._settled(definition, key, request, report)
-            return self._answer(definition, evaluation, request, report)
+            evaluation = await self._settled(definition, key, request, listener)
+            return self._answer(definition, evaluation, request, listener.report)
         except PanoramaError as problem:
             _log.warning("evaluation %s%s: %s", request.eval_id, "" if key else " refused", problem)
             if not key:
@@ -100,8 +113,42 @@ class Evaluations:
         """End evaluations that nobody waits for but those who asked these."""
         for key, asked in Counter(map(self._key, requests)).items():
             running = self._running.get(key)
-            if running and running.waiting <= asked:
+            if running and len(running.listeners) <= asked:
                 running.task.cancel()
+
+    def answer_alone(self, requests: Iterable[Request]) -> None:
+        """See that evaluations whose client has gone are answered when they end, for those who look later."""
+        for request in requests:
+            key = self._key(request)
+            if key in self._running:
+                task = asyncio.create_task(self._answer_alone(key, request, self._running[key]))
+                self._alone.add(task)
+                task.add_done_callback(self._alone.discard)
+
+    async def _answer_alone(self, key: str, request: Request, running: _Running) -> None:
+        await asyncio.wait({running.task})
+        try:
+            self._answer(self._define(), self._journal.evaluations[key], request, _log.info)
+        except PanoramaError as problem:
+            _log.warning("evaluation %s: %s", request.eval_id, problem)
+
+    async def end(self, keys: Iterable[str]) -> list[str]:
+        """End evaluations by their keys, whoever waits for them; gives the keys of those that had not ended."""
+        self._define()
+        ended = [key for key in keys if key in self._journal.evaluations and not self._journal.evaluations[key].over]
+        for key in ended:
+            if key in self._running:
+                self._running[key].task.cancel()
+            else:
+                await self._end_left(key)
+        return ended
+
+    async def _end_left(self, key: str) -> None:
+        """End an evaluation that was left running when the server before this one ended."""
+        assert self._runner is not None
+        evaluation = self._journal.evaluations[key]
+        await self._runner.end(self._ticket(evaluation, again=False))
+        self._journal.record(key, state="cancelled", message=_CANCELLED)
 
     def _key(self, request: Request) -> str:
         """Its key, or nothing where it has none and so does not run."""
@@ -116,41 +163,52 @@ class Evaluations:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(runner.close() for runner in self._runners))
+
+    def leave(self) -> None:
+        """Let workflows that can run without this process go on when it ends."""
+        self._leaving = True
+        for runner in self._runners:
+            runner.leave()
 
     def _define(self) -> Definition:
         if self._definition is None or self._definition.stale:
             self._definition = Definition(self._file)
-        if self._slots is None or self.idle:
-            wanted = self._definition.study.slots
-            self._slots = machine_slots(None if wanted == "auto" else wanted)
+        study = self._definition.study
+        if self._runner is None or (self._made_for != study and self.idle) or self._engine != study.engine:
+            self._runner, self._made_for, self._engine = make_runner(study, self._home), study, study.engine
+            self._runners.append(self._runner)
         return self._definition
 
-    async def _settled(self, definition: Definition, key: str, request: Request, report: Report) -> Evaluation:
+    async def _settled(self, definition: Definition, key: str, request: Request, listener: Listener) -> Evaluation:
         known = self._journal.evaluations.get(key)
         if known is not None and known.state in _ANSWERABLE:
-            report("known, its workflow has finished before")
+            listener.report("known, its workflow has finished before")
             self._refill(known)
             return known
         running = self._running.get(key)
         if running is None:
-            running = _Running(asyncio.create_task(self._run(definition, key, request)))
+            running = _Running(asyncio.create_task(self._run(definition, key, request)), request.priority)
             self._running[key] = running
             running.task.add_done_callback(lambda _: self._ended(key))
-        report(spell(request.variables))
-        running.waiting += 1
+        listener.report(spell(request.variables))
+        if running.name:
+            listener.handed(running.name)
+        running.listeners.append(listener)
         try:
             await asyncio.shield(running.task)
         except asyncio.CancelledError:
             if not running.task.cancelled():
                 raise
         finally:
-            running.waiting -= 1
+            running.listeners.remove(listener)
         return self._journal.evaluations[key]
 
     def _refill(self, known: Evaluation) -> None:
         """A power cut may have taken the store's last commits, and a user the store: the run folder has it all."""
         if not any(self._store.events(known.wf_uuid or "", {"stampede.xwf.end"})):
-            _finish(RunFollower(self._home / known.directory / "run", self._store))
+            assert self._runner is not None
+            _finish(self._runner.follower(self._home / known.directory, self._store), known.directory)
 
     def _ended(self, key: str) -> None:
         del self._running[key]
@@ -168,13 +226,15 @@ class Evaluations:
             definition=definition.fingerprint,
         )
         state, message = "failed", ""
+        left = False
         try:
             outcome = await self._run_workflow(definition, evaluation)
             state, message = ("succeeded", "") if outcome.succeeded else ("failed", outcome.reason)
         except EvaluationTimeoutError as problem:
             state, message = "timeout", str(problem)
         except asyncio.CancelledError:
-            state, message = "cancelled", "asked again, it goes on where it stopped"
+            state, message = "cancelled", _CANCELLED
+            left = self._leaving and self._engine != "local"
             raise
         except (PanoramaError, OSError) as problem:
             message = str(problem)
@@ -182,50 +242,107 @@ class Evaluations:
             message = f"internal error {type(problem).__name__}: {problem}; server.log has the traceback"
             raise
         finally:
-            self._journal.record(key, state=state, message=message)
-            _log.info("evaluation %s %s %s", evaluation.eval_id, state, message)
+            if not left:
+                self._journal.record(key, state=state, message=message)
+                _log.info("evaluation %s %s %s", evaluation.eval_id, state, message)
 
     async def _run_workflow(self, definition: Definition, evaluation: Evaluation) -> Outcome:
+        assert self._runner is not None
+        runner = self._runner
         directory = self._home / evaluation.directory
-        limit = definition.study.timeout_seconds
-        follower = RunFollower(directory / "run", self._store)
+        follower = runner.follower(directory, self._store)
         watch = asyncio.create_task(_keep_polling(follower))
         try:
-            async with asyncio.timeout(limit):
-                evaluation = await self._submitted(definition, evaluation, directory)
-                return await self._with_retries(definition, evaluation, directory)
+            async with asyncio.timeout(definition.study.timeout_seconds):
+                again = evaluation.over
+                evaluation = await self._submitted(definition, runner, evaluation, directory)
+                outcome = await self._with_retries(definition, runner, evaluation, again)
         except TimeoutError:
             raise EvaluationTimeoutError(f"ran longer than {definition.study.timeout}; study.yml: timeout") from None
         finally:
             watch.cancel()
-            _finish(follower)
+            _finish(follower, evaluation.directory)
+        return self._explained(evaluation.key, outcome)
 
-    async def _submitted(self, definition: Definition, evaluation: Evaluation, directory: Path) -> Evaluation:
+    async def _submitted(
+        self, definition: Definition, runner: Runner, evaluation: Evaluation, directory: Path
+    ) -> Evaluation:
         """Render the bundle, unless that is done, and write down that it is about to run."""
-        if evaluation.wf_uuid is None or not (directory / "bundle.json").is_file():
+        if not (directory / "bundle.json").is_file():
             parameters, options = definition.values(evaluation.variables)
             async with (
                 self._rendering
             ):  # in a thread, since a user's build() may never return; one, as it may be unsafe
-                await asyncio.to_thread(render, definition.folder, definition.site, parameters, options, directory)
-            return self._journal.record(evaluation.key, state="submitted", wf_uuid=str(uuid.uuid4()))
-        if evaluation.over:
-            return self._journal.record(evaluation.key, state="submitted", message="")
-        return evaluation
+                await asyncio.to_thread(
+                    lambda: render(
+                        definition.folder,
+                        definition.site,
+                        parameters,
+                        options,
+                        directory,
+                        runner.monitoring(),
+                        runner.planner(),
+                    )
+                )
+        changes: dict[str, Any] = {}
+        if evaluation.wf_uuid is None and (wf_uuid := runner.new_uuid()):
+            changes["wf_uuid"] = wf_uuid
+        if evaluation.state == "submitted" and not changes:
+            return evaluation
+        return self._journal.record(evaluation.key, state="submitted", message="", **changes)
 
-    async def _with_retries(self, definition: Definition, evaluation: Evaluation, directory: Path) -> Outcome:
-        assert self._slots is not None
-        assert evaluation.wf_uuid is not None
-        site = load_bundle(directory).execution
-        rank = list(self._journal.evaluations).index(evaluation.key)
+    async def _with_retries(
+        self, definition: Definition, runner: Runner, evaluation: Evaluation, again: bool
+    ) -> Outcome:
         outcome = Outcome(succeeded=False)
         for _ in range(definition.study.on_failure.retry + 1):
-            outcome = await run_bundle(
-                directory, site, evaluation.wf_uuid, self._slots, definition.study.interval_seconds, rank
-            )
+            outcome = await runner.run(self._ticket(self._journal.evaluations[evaluation.key], again))
             if outcome.succeeded:
                 break
+            again = True
         return outcome
+
+    def _ticket(self, evaluation: Evaluation, again: bool) -> Ticket:
+        key = evaluation.key
+        return Ticket(
+            directory=self._home / evaluation.directory,
+            key=key,
+            wf_uuid=evaluation.wf_uuid,
+            rank=list(self._journal.evaluations).index(key),
+            again=again,
+            priority=self._running[key].priority if key in self._running else None,
+            planned=lambda wf_uuid: self._planned(key, wf_uuid),
+            tell=lambda words: self._tell(key, words),
+            handed=lambda name: self._handed(key, name),
+        )
+
+    def _planned(self, key: str, wf_uuid: str) -> None:
+        if self._journal.evaluations[key].wf_uuid != wf_uuid:
+            self._journal.record(key, wf_uuid=wf_uuid)
+
+    def _tell(self, key: str, words: str) -> None:
+        """Pass on what people should know of an evaluation that goes on."""
+        _log.warning("evaluation %s: %s", self._journal.evaluations[key].eval_id, words)
+        self._journal.record(key, durably=False, message=words)
+        for listener in self._running[key].listeners if key in self._running else ():
+            listener.report(words)
+
+    def _handed(self, key: str, name: str) -> None:
+        """Tell those who wait only for that."""
+        running = self._running[key]
+        if not running.name:
+            running.name = name
+            for listener in running.listeners:
+                listener.handed(name)
+
+    def _explained(self, key: str, outcome: Outcome) -> Outcome:
+        """Say which job failed and why, where the one who told the end knows only that something did."""
+        wf_uuid = self._journal.evaluations[key].wf_uuid
+        if outcome.succeeded or outcome.decided_by == "engine" or wf_uuid is None:
+            return outcome
+        events = list(self._store.events(wf_uuid))
+        why = failure_words(correlate(events)) if events else ""
+        return Outcome(False, f"{why} ({outcome.reason})" if why else outcome.reason, outcome.decided_by)
 
     def _answer(self, definition: Definition, evaluation: Evaluation, request: Request, report: Report) -> Reply:
         """What goes back to Dakota: responses out of metrics and output files, computed from what is stored."""
@@ -276,23 +393,25 @@ class Evaluations:
 
 
 class _Running:
-    """An evaluation in progress, and how many wait for it."""
+    """An evaluation in progress, and who waits for it."""
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
+    def __init__(self, task: asyncio.Task[None], priority: int | None) -> None:
         self.task = task
-        self.waiting = 0
+        self.priority = priority
+        self.listeners: list[Listener] = []
+        self.name = ""
 
 
-def _finish(follower: RunFollower) -> None:
+def _finish(follower: Follower, where: str) -> None:
     """Collect the rest of a run that is over; what could not be collected is told."""
     drained = follower.finish()
     for problem in drained.problems:
         _log.warning("%s", problem)
     if drained.dead:
-        _log.warning("%s: %d lines are no events; the store keeps them as dead letters", follower.run_dir, drained.dead)
+        _log.warning("%s: %d records are no events; the store keeps them as dead letters", where, drained.dead)
 
 
-async def _keep_polling(follower: RunFollower) -> None:
+async def _keep_polling(follower: Follower) -> None:
     while True:
         await asyncio.sleep(_POLL)
         follower.poll()

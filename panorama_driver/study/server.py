@@ -24,7 +24,7 @@ from ..errors import FormatError, ServerError
 from ..store import network_filesystem, open_store
 from .client import FOLDER, SIGN_OF_LIFE, SOCKET, connect, peer_uid
 from .definition import Request
-from .evaluations import Evaluations
+from .evaluations import Evaluations, Listener
 from .journal import Journal
 
 _log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Server:
         """Listen until there is nothing left to do, or until told to stop."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._end_alone)
         with _listening(self._folder) as listener:
             server = await asyncio.start_unix_server(self._client, sock=listener, limit=_LINE_LIMIT)
             _log.info("listening pid=%d", os.getpid())
@@ -72,6 +72,11 @@ class Server:
                 await self._clients_gone()
         self._journal.close()
         self._store.close()
+
+    def _end_alone(self) -> None:
+        """A signal ends this process, and workflows on a cluster have nothing to do with that; `stop` ends both."""
+        self._evaluations.leave()
+        self._stop.set()
 
     async def _until_over(self) -> None:
         while not self._stop.is_set():
@@ -116,6 +121,8 @@ class Server:
         message = json.loads(line)
         if message.get("op") == "evaluate":
             await self._evaluate(message, reader, writer)
+        elif message.get("op") == "cancel":
+            _send(writer, {"cancelled": await self._evaluations.end(msgspec.convert(message["keys"], list[str]))})
         elif message.get("op") == "stop":
             _send(writer, {"stopping": True, "pid": os.getpid(), "owners": list(self._owners)})
             self._stop.set()
@@ -133,7 +140,11 @@ class Server:
             which = f"{request.eval_id}: " if len(requests) > 1 else ""
             _send(writer, {"report": which + words})
 
-        work = asyncio.gather(*(self._evaluations.reply(each, partial(report, each)) for each in requests))
+        def handed(request: Request, name: str) -> None:
+            _send(writer, {"handed": {"state": "handed", "eval_id": request.eval_id, "name": name}})
+
+        listeners = [Listener(partial(report, each), partial(handed, each)) for each in requests]
+        work = asyncio.gather(*map(self._evaluations.reply, requests, listeners))
         ask = asyncio.create_task(reader.readline())
         life = asyncio.create_task(_signs_of_life(writer))
         try:
@@ -149,9 +160,11 @@ class Server:
 
     def _heard(self, requests: list[Request], line: bytes) -> bool:
         """Whether a client still listens: one that says `cancel` does, and ends its evaluations; one that just goes may
-        come back for them."""
+        come back for them, and is not needed for their end."""
         if line and json.loads(line).get("op") == "cancel":
             self._evaluations.cancel(requests)
+        if not line:
+            self._evaluations.answer_alone(requests)
         return bool(line)
 
     def _watch_owner(self, pid: object) -> None:

@@ -24,7 +24,7 @@ from panorama_driver.report import read_report
 from panorama_driver.store import open_store
 from panorama_driver.study import client
 from panorama_driver.study.definition import Request
-from panorama_driver.study.evaluations import Evaluations
+from panorama_driver.study.evaluations import Evaluations, Listener
 from panorama_driver.study.journal import Evaluation, Journal, read
 
 MakeStudy = Callable[..., Path]
@@ -379,7 +379,7 @@ def test_a_refusal_is_told_even_if_it_cannot_be_written_down(tmp_path: Path) -> 
 
     with open_store(tmp_path / "store.db") as store:
         evaluations = Evaluations(tmp_path / "study.yml", Full(tmp_path), store, lambda: None)
-        reply = asyncio.run(evaluations.reply(Request(), lambda words: None))
+        reply = asyncio.run(evaluations.reply(Request(), Listener(print, print)))
     assert "workflow 'nowhere'" in reply["message"]
 
 

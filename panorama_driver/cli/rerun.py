@@ -1,0 +1,45 @@
+"""`panorama rerun`: runs a failed evaluation again, only what had not finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import EvaluationError, StudyError
+from ..study import client
+from ._common import json_option, program, study_home, study_option, write_json
+from .show import find
+
+
+@click.command("rerun")
+@click.argument("which", metavar="EVAL")
+@click.option("--wait", is_flag=True, help="Wait for its end, and print its responses.")
+@study_option
+@json_option
+def command(which: str, wait: bool, study: Path, as_json: bool) -> None:
+    """Run evaluation EVAL of a study again, if it has failed or was cancelled; jobs that had finished are not repeated.
+
+    \b
+    Example:
+      panorama rerun 3 --study mystudy --wait
+    """
+    from ..study.client import FOLDER
+    from ..study.journal import in_order, read
+
+    home = study_home(study)
+    evaluation = find(in_order(read(home / FOLDER)), which, home)
+    if evaluation.state in ("succeeded", "refused"):
+        raise StudyError(f"evaluation {which}: {evaluation.state}; there is nothing to run again")
+    request = {"eval_id": evaluation.eval_id, "variables": evaluation.variables}
+    [reply] = client.evaluate(
+        str(home / "study.yml"), [request], lambda words: click.echo(words, err=True), until_handed=not wait
+    )
+    if as_json:
+        write_json(reply)
+    if reply["state"] not in ("ok", "handed"):
+        raise EvaluationError(reply["message"])
+    if not as_json:
+        for name, value in reply.get("responses", {}).items():
+            click.echo(f"{name} = {value:.6g}")
+        click.echo(f"next:  {program()} status {home}", err=True)

@@ -1,0 +1,122 @@
+"""`panorama submit`: one evaluation handed to Pegasus' Ensemble Manager, without Dakota."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..config import Ensemble, load_study
+from ..errors import EvaluationError, StudyError
+from ..study import client
+from ._common import assignments, copy_study_file, json_option, program, write_json
+
+if TYPE_CHECKING:
+    from ..render import WorkflowFolder
+
+
+@click.command("submit")
+@click.argument("workflow")
+@click.option("--site", required=True, help="Name of a site, or path of a site file.")
+@click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter or an option; may be repeated.")
+@click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable of the site file.")
+@click.option("--ensemble", metavar="NAME", help="Ensemble to join; default: the study directory's name.")
+@click.option("--priority", type=int, metavar="N", help="Among the workflows of the ensemble; larger goes first.")
+@click.option("--wait", is_flag=True, help="Wait for its end, and print its responses.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Study directory to use or make; default: runs/WORKFLOW-SITE.",
+)
+@json_option
+def command(
+    workflow: str,
+    site: str,
+    pairs: tuple[str, ...],
+    variables: tuple[str, ...],
+    ensemble: str | None,
+    priority: int | None,
+    wait: bool,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Run WORKFLOW once at a site, through Pegasus' Ensemble Manager.
+
+    It is watched in the background, and the same values again are not run twice. A manager of your own is started where
+    none answers.
+
+    \b
+    Examples:
+      panorama submit sns_nanodiamond --set q_h=0.42 --site condorpool --ensemble nightly
+      panorama submit sns_nanodiamond --site cori --var project=m1234 --wait
+      panorama status runs/sns_nanodiamond-cori
+    """
+    from ..render import find_workflow
+
+    folder = find_workflow(workflow, Path())
+    values = assignments(pairs)
+    folder.values(*folder.split(values))
+    home = (output or Path("runs") / f"{folder.spec.name}-{Path(site).stem}").resolve()
+    settings: dict[str, Any] = {"engine": "pegasus", "site": _site(site), "site_variables": assignments(variables)}
+    if ensemble:
+        settings["ensemble"] = {"name": ensemble}
+    _prepare(folder, home, settings)
+    request = {"eval_id": _number(home, values), "variables": values, "priority": priority}
+    [reply] = client.evaluate(
+        str(home / "study.yml"), [request], lambda words: click.echo(words, err=True), until_handed=not wait
+    )
+    if as_json:
+        write_json(reply | {"study": str(home)})
+    if reply["state"] not in ("ok", "handed"):
+        raise EvaluationError(reply["message"])
+    if not as_json:
+        for name, value in reply.get("responses", {}).items():
+            click.echo(f"{name} = {value:.6g}")
+        if reply["state"] == "handed":
+            click.echo(reply["name"])
+        click.echo(f"next:  {program()} status {home}", err=True)
+
+
+def _site(given: str) -> str:
+    """A path stays right when study.yml is elsewhere."""
+    path = Path(given).expanduser()
+    return str(path.resolve()) if path.is_file() else given
+
+
+def _prepare(folder: WorkflowFolder, home: Path, settings: dict[str, Any]) -> None:
+    """Make the study directory, or see that the one there is asks for the same."""
+    import msgspec
+    import yaml
+
+    from ..render import find_workflow
+
+    path = home / "study.yml"
+    if not path.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        copy_study_file(folder, home)
+        study = yaml.safe_load(path.read_text(encoding="utf-8"))
+        path.write_text(yaml.safe_dump(study | settings, sort_keys=False), encoding="utf-8")
+        return
+    there = load_study(path)
+    wanted = settings | {"ensemble": msgspec.convert(settings.get("ensemble", {}), Ensemble)}
+    if "ensemble" not in settings:
+        wanted["ensemble"] = there.ensemble
+    wanted["ensemble"] = msgspec.structs.replace(there.ensemble, name=wanted["ensemble"].name)
+    other = [name for name, value in wanted.items() if getattr(there, name) != value]
+    if find_workflow(there.workflow, home).path != folder.path:
+        other.append("workflow")
+    if other:
+        raise StudyError(f"{path}: has another {', '.join(other)}; choose another directory with -o")
+
+
+def _number(home: Path, values: dict[str, Any]) -> str:
+    """The number that these values have had, or the next one."""
+    from ..study.client import FOLDER
+    from ..study.journal import read
+
+    known = list(read(home / FOLDER).values())
+    same = next((evaluation.eval_id for evaluation in known if evaluation.variables == values), None)
+    taken = [int(evaluation.eval_id) for evaluation in known if evaluation.eval_id.isdigit()]
+    return same or str(max(taken, default=0) + 1)

@@ -1,0 +1,387 @@
+"""One bundle through Pegasus: handed to the Ensemble Manager by a name of its own, watched, taken up again, removed.
+
+The manager looks only now and then, and believes monitord's database. DAGMan's own log in the submit directory tells
+the end at once; whichever tells it first decides, and the outcome says which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ...errors import ManagerError
+from ...sources.dagman import DagmanLog, DagmanState, clock_of
+from ..outcome import Outcome
+from . import condor
+from .manager import FAILED_STATES, Workflow
+from .record import Record, keep, load
+from .roster import Roster
+from .words import complaint, tail
+
+Tell = Callable[[str], None]
+
+_POLL = 0.5  # [s]
+_REMOVAL = 60.0  # [s]
+_AFTER_REMOVAL = 2.0  # [s]
+_BRAINDUMP = "braindump.yml"
+_ASIDE = "braindump.yml.cancelled"
+_WF_UUID = re.compile(r'^wf_uuid: *"?([0-9a-fA-F-]{36})', re.MULTILINE)
+_DAG = re.compile(r'^dag: *"?([^"\n]+)', re.MULTILINE)
+_PLANNED = re.compile(r'^timestamp: *"?([^"\n]+)', re.MULTILINE)
+
+
+class Hooks(msgspec.Struct, frozen=True):
+    """Who is told what.
+
+    Attributes
+    ----------
+    planned : callable
+        The workflow's uuid, as soon as it is planned.
+    tell : callable
+        What people should know while it runs.
+    handed : callable
+        What the manager calls it, once it has it.
+    """
+
+    planned: Tell
+    tell: Tell
+    handed: Tell
+
+
+class PegasusRun:
+    """One bundle, run by the Ensemble Manager.
+
+    Parameters
+    ----------
+    directory : Path
+        The bundle.
+    roster : Roster
+        The manager, and the ensemble that it belongs to.
+    name : str
+        What the manager shall call it; with a number added where it knows another of that name. The name is written
+        down before anything is submitted, so that the same bundle is always found again and never run twice.
+    priority : int
+        Among the workflows of the ensemble; larger goes first.
+    hooks : Hooks
+        Who is told what.
+    idle_timeout : float
+        Something is told when nothing has moved for so long [s].
+    """
+
+    def __init__(
+        self, directory: Path, roster: Roster, name: str, priority: int, hooks: Hooks, idle_timeout: float
+    ) -> None:
+        self._directory = directory
+        self._roster = roster
+        self._priority = priority
+        self._planned = hooks.planned
+        self._tell = hooks.tell
+        self._handed = hooks.handed
+        self._idle_timeout = idle_timeout
+        self._record = load(directory) or Record(roster.name, name, roster.manager.url)
+        self._submission = _SubmitDirectory(directory)
+        self._wf_uuid = ""
+        self._held: dict[str, str] = {}
+
+    async def run(self, again: bool) -> Outcome:
+        """See one try to its end.
+
+        Parameters
+        ----------
+        again : bool
+            One that has ended is started again, and does only what had not finished; else its end is taken as it was.
+
+        Raises
+        ------
+        ManagerError
+            The manager refuses, or did not answer for minutes.
+        StoreError
+            What is submitted could not be written down before.
+        """
+        try:
+            await self._roster.prepare(self._tell)
+            await self._start(again)
+            self._handed(self._full_name)
+            return await self._watched()
+        except asyncio.CancelledError:
+            if not self._roster.leave_running:
+                self._roster.in_background(self._record.name, self.remove())
+            raise
+
+    async def _find(self) -> Workflow | None:
+        return await self._roster.find(self._record.name, self._tell)
+
+    # Starting it.
+
+    async def _start(self, again: bool) -> None:
+        if not self._record.tries:
+            name = await self._roster.ask(lambda: self._roster.free_name(self._record.name), self._tell)
+            self._keep(name=name, tries=1)
+        await self._roster.removed(self._record.name)
+        self._submission.uncancel()
+        if await self._find() is None:
+            await self._submit()
+        elif again:
+            await self._start_again()
+
+    async def _submit(self) -> None:
+        """Hand it in. The client asks for the name before it sends, so that an answer that was lost does no harm."""
+        record, priority = self._record, self._priority
+        submit = self._roster.manager.submit
+        await self._roster.ask(
+            lambda: submit(record.ensemble, record.name, priority, self._directory, "./plan.sh"), self._tell
+        )
+        self._roster.forget()
+
+    async def _start_again(self) -> None:
+        """Run its rescue DAG, or plan it anew where there is no plan."""
+        found = await self._ended_for_the_manager()
+        if found.state not in FAILED_STATES:
+            return
+        state = self._dagman()
+        self._keep(tries=self._record.tries + 1, dagman_starts=state.starts if state else 0, updated=found.updated)
+        has_plan = found.state != "PLAN_FAILED" and self._submission.path is not None
+        act = self._roster.manager.rerun if has_plan else self._roster.manager.replan
+        await self._roster.ask(lambda: act(self._record.ensemble, self._record.name), self._tell)
+        self._roster.forget()
+
+    async def _ended_for_the_manager(self) -> Workflow:
+        """DAGMan's log may have told the end a while before the manager knows it, which only then takes orders; and
+        pegasus-run refuses while monitord is still at it."""
+        while True:
+            found = await self._find()
+            if found is None:
+                raise ManagerError(f"the manager at {self._record.manager} does not know {self._full_name} any more")
+            if (found.over and not self._submission.watched()) or not (found.over or self._over()):
+                return found
+            await asyncio.sleep(_POLL)
+
+    def _keep(self, **changes: Any) -> None:
+        self._record = msgspec.structs.replace(self._record, **changes)
+        keep(self._directory, self._record)
+
+    # Watching it.
+
+    async def _watched(self) -> Outcome:
+        """Wait for the end of this try."""
+        quiet = _Quiet(self._idle_timeout)
+        while True:
+            found = await self._find()
+            outcome = self._by_dagman() or await self._by_manager(found)
+            if outcome is not None:
+                return outcome
+            self._tell_who_is_held()
+            if quiet.too_long((found and found.state, self._submission.stamp())):
+                await self._tell_why_idle(found, quiet.seconds)
+            await asyncio.sleep(_POLL)
+
+    def _by_dagman(self) -> Outcome | None:
+        state = self._dagman()
+        if state is None or not self._over():
+            return None
+        if state.status == 0:
+            return Outcome(True, decided_by="dagman")
+        removed = "the workflow was removed from HTCondor"
+        return Outcome(False, removed if state.aborted else f"DAGMan ended with exit code {state.status}", "dagman")
+
+    async def _by_manager(self, found: Workflow | None) -> Outcome | None:
+        if found is None or not found.over or found.updated == self._record.updated:
+            return None
+        if found.state == "SUCCESSFUL":
+            return Outcome(True, decided_by="manager")
+        return Outcome(False, await asyncio.to_thread(self._words, found), "manager")
+
+    def _words(self, found: Workflow) -> str:
+        """Why the manager gave up, from whoever knew."""
+        what = {"PLAN_FAILED": "planning failed", "RUN_FAILED": "pegasus-run failed"}
+        own = complaint(tail(self._directory / "run" / "plan.log")) if found.state == "PLAN_FAILED" else ""
+        return f"{what.get(found.state, 'the workflow failed')}: {own or self._of_manager()}"
+
+    def _of_manager(self) -> str:
+        try:
+            text = self._roster.manager.analyze(self._record.ensemble, self._record.name)
+        except ManagerError as problem:
+            return str(problem)
+        return complaint(text) or f"no words for it in: pegasus-em analyze {self._full_name}"
+
+    def _tell_who_is_held(self) -> None:
+        """A held job waits for a person: for somebody who mends what holds it, or removes it."""
+        state = self._dagman()
+        held = dict(state.held) if state else {}
+        for job, why in held.items():
+            if self._held.get(job) != why:
+                self._tell(f"{job} is held: {why}")
+        self._held = held
+
+    async def _tell_why_idle(self, found: Workflow | None, seconds: float) -> None:
+        why = await asyncio.to_thread(condor.why_idle, self._wf_uuid) if self._wf_uuid else ""
+        state = f"the manager has it as {found.state}" if found else "the manager does not know it"
+        self._tell(f"nothing has moved for {seconds / 60:.3g} min: {why or state}")
+
+    def _dagman(self) -> DagmanState | None:
+        """What DAGMan's log tells, once there is a plan; its uuid is passed on then."""
+        wf_uuid = self._submission.wf_uuid()
+        if wf_uuid and wf_uuid != self._wf_uuid:
+            self._wf_uuid = wf_uuid
+            self._planned(wf_uuid)
+        return self._submission.dagman() if wf_uuid else None
+
+    def _over(self) -> bool:
+        """Whether DAGMan has begun this try, and ended."""
+        state = self._dagman()
+        return state is not None and state.starts > self._record.dagman_starts and not state.running
+
+    # Ending it.
+
+    async def remove(self) -> None:
+        """End it: what is not planned will not be, what is planned will not start, and what runs is removed."""
+        self._submission.cancel()
+        end = time.monotonic() + _REMOVAL
+        while time.monotonic() < end and not self._over():
+            state = self._dagman()
+            if state is not None and state.starts > self._record.dagman_starts:
+                await self._submission.remove()
+            else:
+                self._submission.disable()
+                if not await self._about_to_run():
+                    return
+            await asyncio.sleep(_POLL)
+
+    async def _about_to_run(self) -> bool:
+        """Whether the manager may have started it just before it was told not to."""
+        self._roster.forget()
+        with contextlib.suppress(ManagerError):
+            found = await asyncio.to_thread(self._roster.manager.workflow, self._record.ensemble, self._record.name)
+            return found is not None and found.state in ("QUEUED", "RUNNING")
+        return False
+
+    @property
+    def _full_name(self) -> str:
+        return f"{self._record.ensemble}.{self._record.name}"
+
+
+class _SubmitDirectory:
+    """The submit directory of a bundle's last plan, and DAGMan's log in it."""
+
+    def __init__(self, bundle: Path) -> None:
+        self._run = bundle / "run"
+        self._known: Path | None = None
+        self._log: DagmanLog | None = None
+        self._wf_uuid = ""
+
+    @property
+    def path(self) -> Path | None:
+        """Where it is, once there is a plan."""
+        try:
+            named = (self._run / "submitdir").read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+        return Path(named) if named else None
+
+    def wf_uuid(self) -> str:
+        """The workflow's identity; empty where there is no plan."""
+        self._look()
+        return self._wf_uuid
+
+    def dagman(self) -> DagmanState | None:
+        """What DAGMan has told so far; None where there is no plan."""
+        self._look()
+        return self._log.poll() if self._log else None
+
+    def _look(self) -> None:
+        """See which plan is the latest."""
+        path = self.path
+        if path == self._known and self._log is not None:
+            return
+        self._known, self._log, self._wf_uuid = path, None, ""
+        text = _first_text(path / name for name in (_BRAINDUMP, _ASIDE)) if path else ""
+        if match := _WF_UUID.search(text):
+            assert path is not None
+            dag, planned = _DAG.search(text), _PLANNED.search(text)
+            self._wf_uuid = match[1]
+            self._log = DagmanLog(
+                path / f"{dag[1] if dag else ''}.dagman.out", clock_of(planned[1] if planned else None)
+            )
+
+    def stamp(self) -> object:
+        """Something that changes whenever a job does."""
+        path = self.path
+        logs = [] if path is None else sorted(path.glob("*.dag.nodes.log"))
+        return [(log.stat().st_size, log.stat().st_mtime_ns) for log in logs]
+
+    def watched(self) -> bool:
+        """Whether monitord still watches it; what one that was killed has left is removed, as pegasus-run asks for."""
+        file = (self.path or self._run) / "monitord.pid"
+        try:
+            pid = int(file.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return False
+        if not Path(f"/proc/{pid}").exists():
+            file.unlink(missing_ok=True)
+        return file.exists()
+
+    def cancel(self) -> None:
+        """Keep it from being planned: plan.sh looks for this file."""
+        self._run.mkdir(mode=0o700, exist_ok=True)
+        (self._run / "cancelled").touch()
+
+    def disable(self) -> None:
+        """Keep what is planned from being started: pegasus-run wants a braindump.yml."""
+        self._rename(_BRAINDUMP, _ASIDE)
+
+    def uncancel(self) -> None:
+        """Let it be planned and started again."""
+        (self._run / "cancelled").unlink(missing_ok=True)
+        self._rename(_ASIDE, _BRAINDUMP)
+
+    async def remove(self) -> None:
+        """Remove it from HTCondor, and give that a while."""
+        self._rename(_ASIDE, _BRAINDUMP)
+        if self.path is not None:
+            await asyncio.to_thread(condor.remove, self.path)
+            await asyncio.sleep(_AFTER_REMOVAL)
+
+    def _rename(self, old: str, new: str) -> None:
+        path = self.path
+        if path is not None:
+            with contextlib.suppress(OSError):
+                (path / old).rename(path / new)
+
+
+def _first_text(paths: Iterable[Path]) -> str:
+    """Text of the first of these files that can be read."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            return path.read_text(encoding="utf-8", errors="replace")
+    return ""
+
+
+class _Quiet:
+    """How long nothing has changed; it is too long once every `limit` seconds."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._last: object = None
+        self._since = self._told = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the last change [s]."""
+        return time.monotonic() - self._since
+
+    def too_long(self, now: object) -> bool:
+        """Take note of how things stand now."""
+        if now != self._last:
+            self._last = now
+            self._since = self._told = time.monotonic()
+        if time.monotonic() - self._told < self._limit:
+            return False
+        self._told = time.monotonic()
+        return True

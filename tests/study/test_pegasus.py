@@ -1,0 +1,293 @@
+"""Studies through the released Ensemble Manager, on stand-ins for the planner and HTCondor that keep their contracts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from panorama_driver.engines.pegasus import service
+from panorama_driver.engines.pegasus.manager import Workflow
+from panorama_driver.engines.pegasus.record import load
+from panorama_driver.study import client
+from panorama_driver.study.journal import Evaluation, read
+from panorama_driver.testing import Standins
+from panorama_driver.testing.manager import Manager
+from tests.conftest import PARABOLA
+from tests.engines.conftest import manager, place, standins
+
+__all__ = ["manager", "place", "standins"]
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def study(place: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Makes study directories whose evaluations go through the manager."""
+    monkeypatch.setenv("PANORAMA_ENSEMBLE_URL", manager.url)
+    monkeypatch.setenv("PANORAMA_ENSEMBLE_USER", manager.user)
+    monkeypatch.setenv("PANORAMA_ENSEMBLE_PASSWORD", manager.password)
+    homes = []
+
+    def make(name: str = "study", **keys: object) -> Path:
+        home = place / name
+        home.mkdir()
+        homes.append(home)
+        defaults: dict[str, object] = {
+            "workflow": PARABOLA,
+            "engine": "pegasus",
+            "site": "condorpool",
+            "responses": "{y: {output: result.json, value: y}, makespan: workflow.makespan}",
+            "timeout": "120 s",
+            "monitoring": "{interval: 0.2 s}",
+            "site_variables": f"{{python: {sys.executable}, probe_python: {sys.executable}}}",
+        }
+        text = "".join(f"{key}: {value}\n" for key, value in (defaults | keys).items())
+        (home / "study.yml").write_text(text, encoding="utf-8")
+        return home
+
+    yield make
+    for home in homes:
+        client.request(str(home / "study.yml"), {"op": "stop"})
+
+
+def ask(home: Path, *values: float, **options: object) -> list[dict[str, Any]]:
+    """Evaluate at each value of x at the same time, as Dakota's concurrent drivers do."""
+
+    def one(item: tuple[int, float]) -> dict[str, Any]:
+        number, x = item
+        request = {"eval_id": str(number), "variables": {"x": x, **options}}
+        return client.evaluate(str(home / "study.yml"), [request], lambda words: None)[0]
+
+    with ThreadPoolExecutor(len(values)) as pool:
+        return list(pool.map(one, enumerate(values, start=1)))
+
+
+def workflows(home: Path) -> list[Workflow]:
+    manager = service.connect()
+    return manager.workflows(home.name) if manager.ensemble(home.name) else []
+
+
+def journal(home: Path) -> dict[str, Evaluation]:
+    return {evaluation.eval_id: evaluation for evaluation in read(home / ".panorama").values()}
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def server_pid(home: Path) -> int:
+    log = (home / ".panorama/server.log").read_text()
+    return int(log.rpartition("listening pid=")[2].split()[0])
+
+
+def ran(home: Path, number: int, job: str) -> int:
+    """How many attempts of a job kickstart has recorded."""
+    [bundle] = (home / "evaluations").glob(f"{number:04d}-*")
+    return len(list(bundle.glob(f"submit/*/*/*/run*/00/00/{job}.out.[0-9]*")))
+
+
+def test_an_evaluation_runs_through_the_manager_and_is_measured(study: Callable[..., Path]) -> None:
+    home = study()
+    [reply] = ask(home, 1.3)
+    assert (reply["state"], reply["message"]) == ("ok", "")
+    assert reply["responses"]["y"] == pytest.approx(1.0)
+    assert reply["responses"]["makespan"] > 0
+    [workflow] = workflows(home)
+    assert reply["wf_uuid"] == workflow.wf_uuid
+
+
+def test_twenty_evaluations_keep_the_limits_and_the_order_and_each_is_submitted_once(
+    study: Callable[..., Path], standins: Standins
+) -> None:
+    home = study(ensemble="{max_running: 3, max_planning: 2}", timeout="200 s")
+    running = []
+
+    def watch() -> None:
+        while len(done) < 20:
+            running.append(sum(w.state == "RUNNING" for w in workflows(home)))
+            time.sleep(0.3)
+
+    done: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(1) as pool:
+        watcher = pool.submit(watch)
+        done += ask(home, *(0.3 + number for number in range(9)), *(-number for number in range(1, 10)), 0.1, 0.2)
+        watcher.result()
+    assert [reply["state"] for reply in done] == ["ok"] * 20
+    assert [reply["responses"]["y"] for reply in done[:9]] == pytest.approx([n**2 for n in range(9)])
+    assert max(running) <= 3
+    assert len(workflows(home)) == 20
+
+
+def test_a_planning_failure_is_told_in_the_planners_words(study: Callable[..., Path], standins: Standins) -> None:
+    standins.set(
+        plan_error=" [1] java.lang.RuntimeException: Site Selector could not map the job sh_split at a.B.c(B.java:9)"
+    )
+    home = study()
+    [reply] = ask(home, 1.0)
+    assert reply["state"] == "failed"
+    assert "planning failed" in reply["message"]
+    assert "could not map the job sh_split" in reply["message"]
+
+
+def test_a_planning_failure_that_has_passed_is_planned_again(study: Callable[..., Path], standins: Standins) -> None:
+    standins.set(plan_error="no space left")
+    home = study()
+    assert ask(home, 1.0)[0]["state"] == "failed"
+    standins.set(plan_error="")
+    assert ask(home, 1.0)[0]["state"] == "ok"
+    assert len(workflows(home)) == 1
+
+
+def test_a_job_that_fails_is_named_with_its_last_words(study: Callable[..., Path]) -> None:
+    home = study(options="{trouble: fail}")
+    [reply] = ask(home, 1.0)
+    assert reply["state"] == "failed"
+    assert "square_last" in reply["message"]
+    assert "exit code 1" in reply["message"]
+    assert "asked to fail" in reply["message"]
+
+
+def test_a_failed_evaluation_asked_again_runs_only_what_had_not_finished(study: Callable[..., Path]) -> None:
+    home = study(options="{trouble: fail}", on_failure="{retry: 1, then: fail}")
+    assert ask(home, 1.0)[0]["state"] == "failed"
+    first = ran(home, 1, "square_last")
+    assert first >= 2
+    assert ask(home, 1.0)[0]["state"] == "failed"
+    assert ran(home, 1, "square_last") > first
+    assert ran(home, 1, "sh_split") == 1
+    assert len(workflows(home)) == 1
+
+
+def test_a_manager_that_is_killed_and_comes_back_loses_nothing(study: Callable[..., Path], manager: Manager) -> None:
+    home = study(ensemble="{max_running: 3, max_planning: 2}")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, home, *(float(n) for n in range(6)))
+        until(lambda: any(w.state == "RUNNING" for w in workflows(home)))
+        manager.kill()
+        time.sleep(3)
+        manager.restart()
+        replies = asked.result()
+    assert [reply["state"] for reply in replies] == ["ok"] * 6
+    assert len(workflows(home)) == 6
+
+
+def test_a_server_that_is_killed_finds_its_workflow_by_name(study: Callable[..., Path]) -> None:
+    home = study(options="{pause: 3}")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, home, 1.3)
+        until(lambda: any((home / "evaluations").glob("0001-*/submit/*/*/*/run*/00/00/sh_split.out.000")))
+        os.kill(server_pid(home), signal.SIGKILL)
+        [reply] = asked.result()
+    assert (reply["state"], reply["responses"]["y"]) == ("ok", pytest.approx(1.0))
+    assert len(workflows(home)) == 1
+    assert ran(home, 1, "sh_left") == 1
+
+
+def test_a_server_ended_by_a_signal_leaves_its_workflow_running(study: Callable[..., Path]) -> None:
+    home = study(options="{pause: 3}")
+    request = {"eval_id": "1", "variables": {"x": 1.3}}
+    client.evaluate(str(home / "study.yml"), [request], lambda words: None, until_handed=True)
+    until(lambda: any((home / "evaluations").glob("0001-*/submit/*/*/*/run*/00/00/sh_split.out.000")))
+    pid = server_pid(home)
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: client.connect(str(home / ".panorama")) is None)
+    assert journal(home)["1"].state == "submitted"
+    [reply] = ask(home, 1.3)
+    assert reply["state"] == "ok"
+    assert (len(workflows(home)), ran(home, 1, "sh_left")) == (1, 1)
+
+
+def test_stop_removes_what_runs_and_it_goes_on_when_asked_again(study: Callable[..., Path], standins: Standins) -> None:
+    home = study(options="{pause: 30}")
+    request = {"eval_id": "1", "variables": {"x": 1.3}}
+    client.evaluate(str(home / "study.yml"), [request], lambda words: None, until_handed=True)
+    until(lambda: any((home / "evaluations").glob("0001-*/submit/*/*/*/run*/00/00/sh_split.out.000")))
+    client.request(str(home / "study.yml"), {"op": "stop"})
+    until(lambda: not standins.jobs())
+    assert journal(home)["1"].state == "cancelled"
+
+
+def test_an_evaluation_over_its_time_is_answered_at_once_and_removed(
+    study: Callable[..., Path], standins: Standins
+) -> None:
+    home = study(options="{pause: 60}", timeout="12 s")
+    begin = time.monotonic()
+    [reply] = ask(home, 1.0)
+    assert (reply["state"], "ran longer than 12 s" in reply["message"]) == ("timeout", True)
+    assert time.monotonic() - begin < 12 + 5
+    until(lambda: not standins.jobs())
+
+
+def test_a_workflow_removed_by_hand_is_told_as_removed(study: Callable[..., Path], standins: Standins) -> None:
+    home = study(options="{pause: 60}")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, home, 1.3)
+        until(lambda: any((home / "evaluations").glob("0001-*/submit/*/*/*/run*/00/00/sh_split.out.000")))
+        [pointer] = (home / "evaluations").glob("0001-*/run/submitdir")
+        subprocess.run(["pegasus-remove", pointer.read_text().strip()], check=True, capture_output=True)
+        [reply] = asked.result()
+    assert reply["state"] == "failed"
+    assert "removed" in reply["message"]
+
+
+def test_a_held_job_is_told_with_the_reason(study: Callable[..., Path], standins: Standins) -> None:
+    standins.set(hold={"sh_left*": "Failed to initialize user log to /nowhere"})
+    home = study(idle_timeout="2 s", timeout="60 s")
+    words: list[str] = []
+    request = {"eval_id": "1", "variables": {"x": 1.3}}
+    client.evaluate(str(home / "study.yml"), [request], words.append)
+    assert any("sh_left is held: Failed to initialize user log" in line for line in words)
+
+
+def test_a_job_that_fits_no_slot_is_reported_with_what_it_asks_for(
+    study: Callable[..., Path], standins: Standins
+) -> None:
+    standins.set(idle=["sh_left*"])
+    home = study(idle_timeout="2 s", timeout="15 s")
+    words: list[str] = []
+    request = {"eval_id": "1", "variables": {"x": 1.3}}
+    client.evaluate(str(home / "study.yml"), [request], words.append)
+    told = next(line for line in words if "nothing has moved" in line)
+    assert "sh_left is idle: it asks for 1 cores" in told
+
+
+def test_two_studies_in_places_of_the_same_name_do_not_meet(study: Callable[..., Path], place: Path) -> None:
+    first = study("first", ensemble="{name: shared}")
+    second = study("second", ensemble="{name: shared}")
+    assert [ask(home, 1.0)[0]["state"] for home in (first, second)] == ["ok", "ok"]
+    names = {workflow.name for workflow in service.connect().workflows("shared")}
+    assert len(names) == 2
+
+
+def test_a_study_that_was_deleted_and_made_again_gets_a_new_name(study: Callable[..., Path]) -> None:
+    home = study()
+    ask(home, 1.0)
+    client.request(str(home / "study.yml"), {"op": "stop"})
+    until(lambda: client.connect(str(home / ".panorama")) is None)
+    shutil.rmtree(home)
+    assert ask(study(), 1.0)[0]["state"] == "ok"
+    assert len({workflow.name for workflow in workflows(home)}) == 2
+
+
+def test_the_record_of_what_was_submitted_is_written_before_it_is(study: Callable[..., Path]) -> None:
+    home = study()
+    ask(home, 1.0)
+    [bundle] = (home / "evaluations").iterdir()
+    record = load(bundle)
+    assert record is not None
+    [workflow] = workflows(home)
+    assert (record.ensemble, record.name, record.tries) == (home.name, workflow.name, 1)
+    assert json.loads((bundle / "run/pegasus.json").read_text())["manager"].startswith("http://127.0.0.1:")
