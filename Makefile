@@ -31,6 +31,7 @@ bench: $(VENV)/.test
 	$(BIN)/python bench/evaluations.py
 	$(BIN)/python bench/probe.py
 	$(BIN)/python bench/writing.py
+	$(BIN)/python bench/pegasus.py
 
 clean:
 	rm -rf $(VENV) .pegasus runs

@@ -534,7 +534,10 @@ def json(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return repr(round(value, 6) if isinstance(value, float) else value)
+    if not isinstance(value, float):
+        return repr(value)
+    text = repr(round(value, 6))
+    return text if "e" not in text else f"{value:.6f}"  # monitord reads it as YAML 1.1, to which 1e-06 is a text
 
 
 def _plain(text: str) -> str:

@@ -26,16 +26,17 @@ PANORAMA_BUNDLE=$(pwd -P)
 export PANORAMA_BUNDLE
 
 fail() {
-    echo "plan.sh: $1" >&2
+    echo "plan.sh: $1" | tee -a run/plan.log >&2
     exit 1
 }
+
+mkdir -p -m 700 run && : >run/plan.log || fail "cannot write in $PANORAMA_BUNDLE"
 
 case $PANORAMA_BUNDLE in
 *[!A-Za-z0-9_./+,:@%=-]*) fail "Pegasus cannot work in '$PANORAMA_BUNDLE'; use a path of letters, digits and _ . -" ;;
 /tmp/*) fail "DAGMan refuses to run under /tmp, where $PANORAMA_BUNDLE is; use a directory elsewhere" ;;
 esac
 command -v pegasus-plan >/dev/null || fail "no pegasus-plan on PATH; install Pegasus 5.1"
-mkdir -p -m 700 run
 [ ! -e run/cancelled ] || fail "this evaluation was cancelled"
 rm -f run/submitdir
 
@@ -43,7 +44,7 @@ rm -f run/submitdir
 trap 'rm -f "$properties"' EXIT
 cp pegasus.properties "$properties" || fail "pegasus.properties cannot be read"
 @BROKER@pegasus-plan --conf "$properties" --dir submit --sites @SITE@ --output-sites @OUTPUT@ @STAGING@\
-    --cleanup @CLEANUP@ "$@" workflow.yml >run/plan.log 2>&1 </dev/null
+    --cleanup @CLEANUP@ "$@" workflow.yml >>run/plan.log 2>&1 </dev/null
 status=$?
 submit=$(sed -n 's/^pegasus-run  *//p' run/plan.log | tail -n 1 | sed 's/ *$//')
 grep -v pegasus-run run/plan.log

@@ -110,6 +110,8 @@ def request(study_file: str, message: "dict[str, Any]", start: bool = False) -> 
     try:
         connection.sendall(encode(message))
         return next((answer for answer in _lines(connection) if "alive" not in answer), None)
+    except ConnectionError:
+        return None  # it ended in this very moment
     finally:
         connection.close()
 

@@ -225,11 +225,12 @@ class Evaluations:
             directory=f"evaluations/{_folder(request.eval_id)}-{key[:8]}",
             definition=definition.fingerprint,
         )
-        state, message = "failed", ""
+        state, message, decided_by = "failed", "", ""
         left = False
         try:
             outcome = await self._run_workflow(definition, evaluation)
             state, message = ("succeeded", "") if outcome.succeeded else ("failed", outcome.reason)
+            decided_by = outcome.decided_by
         except EvaluationTimeoutError as problem:
             state, message = "timeout", str(problem)
         except asyncio.CancelledError:
@@ -243,8 +244,9 @@ class Evaluations:
             raise
         finally:
             if not left:
-                self._journal.record(key, state=state, message=message)
-                _log.info("evaluation %s %s %s", evaluation.eval_id, state, message)
+                self._journal.record(key, state=state, message=message, decided_by=decided_by)
+                told = f" (told by {decided_by})" if decided_by else ""
+                _log.info("evaluation %s %s%s %s", evaluation.eval_id, state, told, message)
 
     async def _run_workflow(self, definition: Definition, evaluation: Evaluation) -> Outcome:
         assert self._runner is not None

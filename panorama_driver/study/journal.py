@@ -44,6 +44,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         Why it failed.
     responses : dict
         What went back to Dakota.
+    decided_by : str
+        Which source told the end of its workflow: `engine`, `dagman` or `manager`.
     started, ended : float or None
         When it was received and when it ended [s since 1970].
     """
@@ -57,6 +59,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     wf_uuid: str | None = None
     message: str = ""
     responses: dict[str, float] = {}
+    decided_by: str = ""
     started: float | None = None
     ended: float | None = None
 

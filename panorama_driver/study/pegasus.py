@@ -94,17 +94,24 @@ class PegasusRunner:
             await self._roster.removed()
 
     async def _manager(self, tell: Tell) -> Manager:
+        """The manager, started if it is ours to start; one that may be on its way back is waited for by the roster."""
         manager = connect(self._study.ensemble.url)
         try:
             await asyncio.to_thread(manager.ensembles)
         except ManagerError as problem:
             if not problem.transient or not self._may_start(manager):
-                return manager  # it may be on its way back; the roster waits for it
+                return manager
+            await self._started(tell)
+        return connect(self._study.ensemble.url)
+
+    async def _started(self, tell: Tell) -> None:
+        try:
             started = await asyncio.to_thread(up, own_account(), _INTERVAL, tell)
+        except ManagerError as problem:
+            tell(str(problem))  # one that was killed leaves its port to the planners it has started, for a while
+        else:
             if started.fresh:
                 tell(f"started an Ensemble Manager at {started.url}; `panorama ensemble down` ends it")
-            return connect(self._study.ensemble.url)
-        return manager
 
     def _may_start(self, manager: Manager) -> bool:
         """Only the user's own manager, and only where Pegasus is."""

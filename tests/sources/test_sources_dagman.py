@@ -73,8 +73,10 @@ def test_dagmans_state_is_followed_through_reruns_and_a_removal(tmp_path: Path) 
             file.write(line[20:])
             if (state := log.poll()) != seen[-1]:
                 seen.append(state)
-    assert [(s.starts, s.running, s.status, s.aborted) for s in seen] == [
+    assert [(s.starts, s.running, s.status, s.aborted, *s.held) for s in seen] == [
         (0, False, None, False),
+        (1, True, None, False),
+        (1, True, None, False, "slow_J1"),
         (1, True, None, False),
         (1, False, 1, False),
         (2, True, None, False),

@@ -1,4 +1,4 @@
-"""Studies through the released Ensemble Manager, on stand-ins for the planner and HTCondor that keep their contracts."""
+"""Studies through the released Ensemble Manager, on stand-ins for planner and HTCondor that keep their contracts."""
 
 from __future__ import annotations
 
@@ -142,6 +142,45 @@ def test_a_planning_failure_is_told_in_the_planners_words(study: Callable[..., P
     assert "could not map the job sh_split" in reply["message"]
 
 
+def test_a_planner_that_is_missing_is_named(study: Callable[..., Path], standins: Standins) -> None:
+    (standins.bin / "pegasus-plan").unlink()
+    home = study()
+    [reply] = ask(home, 1.0)
+    assert reply["state"] == "failed"
+    assert "the manager did not run plan.sh" in reply["message"]
+    assert "has it pegasus-plan on its PATH" in reply["message"]
+
+
+def test_a_higher_priority_is_planned_and_run_first(study: Callable[..., Path]) -> None:
+    home = study(ensemble="{max_running: 1, max_planning: 1}")
+    service.connect().create(home.name, 1, 1)
+    service.connect().pause(home.name)
+    for number, priority in enumerate((1, 9, None, 5), start=1):
+        request = {"eval_id": str(number), "variables": {"x": float(number)}, "priority": priority}
+        client.evaluate(str(home / "study.yml"), [request], lambda words: None, until_handed=True)
+    service.connect().activate(home.name)
+    until(lambda: [e.state for e in journal(home).values()] == ["succeeded"] * 4, 120)
+    ended = sorted(journal(home).values(), key=lambda evaluation: evaluation.ended or 0.0)
+    assert [evaluation.eval_id for evaluation in ended] == ["2", "4", "1", "3"]
+    assert all(evaluation.responses for evaluation in ended)  # nobody waited for them
+
+
+def test_a_manager_that_is_killed_while_it_plans_picks_the_plan_up(
+    study: Callable[..., Path], standins: Standins, manager: Manager
+) -> None:
+    standins.set(plan_seconds=3.0)
+    home = study()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, home, 1.3)
+        until(lambda: any(w.state == "PLANNING" for w in workflows(home)))
+        manager.kill()
+        time.sleep(4)  # what it has started holds its port until it ends
+        manager.restart()
+        [reply] = asked.result()
+    assert reply["state"] == "ok"
+    assert (len(workflows(home)), ran(home, 1, "sh_split")) == (1, 1)
+
+
 def test_a_planning_failure_that_has_passed_is_planned_again(study: Callable[..., Path], standins: Standins) -> None:
     standins.set(plan_error="no space left")
     home = study()
@@ -245,11 +284,11 @@ def test_a_workflow_removed_by_hand_is_told_as_removed(study: Callable[..., Path
 
 def test_a_held_job_is_told_with_the_reason(study: Callable[..., Path], standins: Standins) -> None:
     standins.set(hold={"sh_left*": "Failed to initialize user log to /nowhere"})
-    home = study(idle_timeout="2 s", timeout="60 s")
+    home = study(timeout="15 s")
     words: list[str] = []
     request = {"eval_id": "1", "variables": {"x": 1.3}}
     client.evaluate(str(home / "study.yml"), [request], words.append)
-    assert any("sh_left is held: Failed to initialize user log" in line for line in words)
+    assert "sh_left is held: Failed to initialize user log to /nowhere" in words
 
 
 def test_a_job_that_fits_no_slot_is_reported_with_what_it_asks_for(
@@ -260,7 +299,8 @@ def test_a_job_that_fits_no_slot_is_reported_with_what_it_asks_for(
     words: list[str] = []
     request = {"eval_id": "1", "variables": {"x": 1.3}}
     client.evaluate(str(home / "study.yml"), [request], words.append)
-    told = next(line for line in words if "nothing has moved" in line)
+    told = next(line for line in words if "is idle" in line)
+    assert told.startswith("nothing has moved for ")
     assert "sh_left is idle: it asks for 1 cores" in told
 
 
@@ -291,3 +331,20 @@ def test_the_record_of_what_was_submitted_is_written_before_it_is(study: Callabl
     [workflow] = workflows(home)
     assert (record.ensemble, record.name, record.tries) == (home.name, workflow.name, 1)
     assert json.loads((bundle / "run/pegasus.json").read_text())["manager"].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_fifty_submissions_to_a_manager_that_is_away_for_a_minute_arrive_once_each(
+    study: Callable[..., Path], manager: Manager
+) -> None:
+    home = study(ensemble="{max_running: 8, max_planning: 4}", timeout="800 s", monitoring="{interval: 5 s}")
+    manager.kill()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, home, *(float(number) / 10 for number in range(50)))
+        time.sleep(60)
+        manager.restart()
+        replies = asked.result()
+    assert [reply["state"] for reply in replies] == ["ok"] * 50
+    assert len(workflows(home)) == 50
+    assert [ran(home, number, "sh_split") for number in range(1, 51)] == [1] * 50

@@ -201,8 +201,15 @@ class PegasusRun:
     def _words(self, found: Workflow) -> str:
         """Why the manager gave up, from whoever knew."""
         what = {"PLAN_FAILED": "planning failed", "RUN_FAILED": "pegasus-run failed"}
-        own = complaint(tail(self._directory / "run" / "plan.log")) if found.state == "PLAN_FAILED" else ""
+        own = self._of_plan() if found.state == "PLAN_FAILED" else ""
         return f"{what.get(found.state, 'the workflow failed')}: {own or self._of_manager()}"
+
+    def _of_plan(self) -> str:
+        log = self._directory / "run" / "plan.log"
+        if not log.exists():
+            where = f"in {self._directory}"
+            return f"the manager did not run plan.sh {where}: has it pegasus-plan on its PATH, and may it enter there?"
+        return complaint(tail(log))
 
     def _of_manager(self) -> str:
         try:
@@ -223,7 +230,8 @@ class PegasusRun:
     async def _tell_why_idle(self, found: Workflow | None, seconds: float) -> None:
         why = await asyncio.to_thread(condor.why_idle, self._wf_uuid) if self._wf_uuid else ""
         state = f"the manager has it as {found.state}" if found else "the manager does not know it"
-        self._tell(f"nothing has moved for {seconds / 60:.3g} min: {why or state}")
+        span = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        self._tell(f"nothing has moved for {span}: {why or state}")
 
     def _dagman(self) -> DagmanState | None:
         """What DAGMan's log tells, once there is a plan; its uuid is passed on then."""
