@@ -25,6 +25,9 @@ _ONLINE = ("http", "https", "rabbitmq", "rabbitmqs", "file")
 _BROKER = ("amqp", "amqps")
 _BROKER_PATH = re.compile(r"[\w.\[\]:-]+/[\w.%~-]+/[\w.%~-]+", re.ASCII)
 
+MAX_RUNNING, MAX_PLANNING = 4, 2
+"""Limits of an ensemble that is made without any."""
+
 BUNDLE = "${PANORAMA_BUNDLE}"
 """Stands for a bundle's own directory in its catalogs; plan.sh sets it, and the planner and our engine put it in."""
 
@@ -67,8 +70,9 @@ class Ensemble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ----------
     name : str or None
         Name of the ensemble, made if it is missing; the study directory's name unless told.
-    max_running, max_planning : int
-        Workflows of it that run, and that are planned, at the same time.
+    max_running, max_planning : int or None
+        Workflows of it that run, and that are planned, at the same time. None leaves the limits as they are; a
+        new one gets 4 and 2.
     priority : int
         Of the study's workflows among those of the ensemble; larger first.
     url : str or None
@@ -76,8 +80,8 @@ class Ensemble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: str | None = None
-    max_running: int = 4
-    max_planning: int = 2
+    max_running: int | None = None
+    max_planning: int | None = None
     priority: int = 0
     url: str | None = None
 
@@ -209,8 +213,9 @@ def _check_ensemble(ensemble: Ensemble, path: Path) -> None:
     if ensemble.name is not None and not _NAME.fullmatch(ensemble.name):
         raise StudyError(f"{path}: ensemble.name: {ensemble.name!r}: letters, digits, _ and - only, at most 60")
     for key in ("max_running", "max_planning"):
-        if getattr(ensemble, key) < 1:
-            raise StudyError(f"{path}: ensemble.{key}: {getattr(ensemble, key)} is below 1")
+        value = getattr(ensemble, key)
+        if value is not None and value < 1:
+            raise StudyError(f"{path}: ensemble.{key}: {value} is below 1")
 
 
 def duration(value: str | float) -> float:

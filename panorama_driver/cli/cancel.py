@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..errors import ServerError
 from ..study import client
 from ._common import json_option, study_home, study_option, write_json
 from .show import find
@@ -15,10 +16,10 @@ from .show import find
 @click.argument("which", nargs=-1, required=True, metavar="EVAL...")
 @study_option
 @json_option
-def command(which: tuple[str, ...], study: Path, as_json: bool) -> None:
+def command(which: tuple[str, ...], study: Path, as_json: bool) -> int:
     """End evaluations EVAL of a study, by their numbers; what they run is removed, wherever it runs.
 
-    What had finished is kept: `panorama rerun` goes on from there.
+    What had finished is kept: `panorama rerun` goes on from there. Exit code 1 if one could not be ended.
 
     \b
     Example:
@@ -31,10 +32,16 @@ def command(which: tuple[str, ...], study: Path, as_json: bool) -> None:
     known = in_order(read(home / FOLDER))
     keys = {find(known, each, home).key: each for each in which}
     open_ = [key for key in keys if not next(e for e in known if e.key == key).over]
-    answer = client.request(str(home / "study.yml"), {"op": "cancel", "keys": open_}, start=True) if open_ else {}
-    ended = (answer or {}).get("cancelled", [])
+    told = client.request(str(home / "study.yml"), {"op": "cancel", "keys": open_}, start=True) if open_ else {}
+    if told is None:
+        raise ServerError(f"{home}: the study server went away before it had ended them; ask again")
+    ended, problems = told.get("cancelled", []), told.get("problems", {})
     if as_json:
-        write_json({"cancelled": [keys[key] for key in ended]})
-        return
+        write_json(
+            {"cancelled": [keys[key] for key in ended], "problems": {keys[key]: problems[key] for key in problems}}
+        )
+        return 1 if problems else 0
     for key, name in keys.items():
-        click.echo(f"evaluation {name}: {'is being ended' if key in ended else 'had ended already'}")
+        words = "is being ended" if key in ended else problems.get(key) or "had ended already"
+        click.echo(f"evaluation {name}: {words}")
+    return 1 if problems else 0

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _WIDTH_OF_A_PIPE = 160
 _LONG = 90.0
-_LIMITS = config.Ensemble()
 
 _url_option = click.option(
     "--url",
@@ -42,8 +41,8 @@ def command() -> None:
 
 @command.command("create", short_help="Make an ensemble, or change its limits.")
 @_name
-@click.option("--max-running", type=click.IntRange(1), default=_LIMITS.max_running, show_default=True, metavar="N")
-@click.option("--max-planning", type=click.IntRange(1), default=_LIMITS.max_planning, show_default=True, metavar="N")
+@click.option("--max-running", type=click.IntRange(1), default=config.MAX_RUNNING, show_default=True, metavar="N")
+@click.option("--max-planning", type=click.IntRange(1), default=config.MAX_PLANNING, show_default=True, metavar="N")
 @_url_option
 @json_option
 def _create(name: str, max_running: int, max_planning: int, url: str | None, as_json: bool) -> None:

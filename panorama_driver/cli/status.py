@@ -58,4 +58,6 @@ def _rest(row: Progress) -> str:
         return spell(evaluation.responses)
     if evaluation.message:
         return evaluation.message
+    if not row.jobs:
+        return "no job yet"
     return f"{row.done} of {row.jobs} jobs done{': ' + ', '.join(row.running) if row.running else ''}"

@@ -76,6 +76,11 @@ class AttemptIndex:
         return bool(told or self.invocations or self.samples or self.transfer_events)
 
     @property
+    def noop(self) -> bool:
+        """Whether DAGMan only pretended to run it: a NOOP node, whose made-up id is of cluster 0."""
+        return (self.sched_id or "").partition(".")[0] == "0"
+
+    @property
     def batch(self) -> bool:
         """Whether HTCondor handed it on to a batch system."""
         return bool(self.all("job_inst.grid.submit.start"))

@@ -93,7 +93,8 @@ def _by_scheduler(attempt: AttemptIndex, over: bool) -> Finding[bool]:
         return Finding(False, "scheduler")
     if end is None or (attempt.last("job_inst.post.start") and not over):
         return unknown("has not ended")
-    return Finding(attempt.ran and not _is_failure(end.fields.get("exitcode")), "scheduler")
+    happened = attempt.ran or attempt.noop
+    return Finding(happened and not _is_failure(end.fields.get("exitcode")), "scheduler")
 
 
 def _by_probe(attempt: AttemptIndex, over: bool) -> Finding[bool]:

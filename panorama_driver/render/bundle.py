@@ -29,6 +29,7 @@ from .templates import read_text, render_text
 from .workflow import Candidate, Resources, WorkflowFolder
 
 _EARLY_END = 300  # [s] Pegasus ends a job of a longer run time five minutes early, one of 310 s after 10 s, unless told
+_PYTHON = "/usr/bin/python3"
 _LEAST_MEMORY = 128  # [MB] that kickstart, PegasusLite and the probe need beside the smallest program
 _GRACE = 10  # [s] that it wants between TERM and the end
 
@@ -253,7 +254,8 @@ def _transformation_catalog(
         if candidate.script is None:
             entry = {"name": site.notes.execution, "pfn": found, "type": "installed"}
         else:
-            _write_program(directory / "bin" / name, _with_interpreter(folder.path / candidate.script, found))
+            shebang = _shebang(found, elsewhere=site.notes.python is None and not site.notes.this_machine)
+            _write_program(directory / "bin" / name, _started_by(shebang, folder.path / candidate.script))
             # A program of ours lives on the submit host; a shared file system lets the site run it from there.
             kind = "installed" if site.notes.this_machine else "stageable"
             where = site.notes.execution if site.notes.this_machine else "local"
@@ -267,18 +269,20 @@ def _server(site: Site) -> str:
     return f"go://{site.notes.globus}" if site.notes.globus else "file://"
 
 
-def _with_interpreter(script: Path, interpreter: str) -> str:
+def _started_by(shebang: str, script: Path) -> str:
     first, _, rest = read_text(script, WorkflowError).partition("\n")
     if not first.startswith("#!"):
         raise WorkflowError(f"{script}:1: a program starts with #!/usr/bin/env python3")
-    return f"{_shebang(interpreter)}\n{rest}"
+    return f"{shebang}\n{rest}"
 
 
-def _shebang(interpreter: str) -> str:
-    """First line that starts a script under `interpreter`; through sh where the path is too long or has blanks."""
-    if " " not in interpreter and len(interpreter) < 120:
+def _shebang(interpreter: str, *, elsewhere: bool = False) -> str:
+    """First lines that start a script under `interpreter`: through sh where the path is too long or has blanks, and for
+    a worker `elsewhere` that may not have it and then takes its own Python."""
+    if not elsewhere and " " not in interpreter and len(interpreter) < 120:
         return f"#!{interpreter}"
-    return f"#!/bin/sh\n'''exec' \"{interpreter}\" \"$0\" \"$@\"\n' '''"
+    chosen = f"$(command -v '{interpreter}' || echo {_PYTHON})" if elsewhere else interpreter
+    return f"#!/bin/sh\n'''exec' \"{chosen}\" \"$0\" \"$@\"\n' '''"
 
 
 def _properties(site: Site, monitoring: Monitoring | None) -> str:

@@ -18,6 +18,9 @@ from typing import NamedTuple
 Clock = Callable[[int, int, int, int, int, int], float]
 """Turns year, month, day, hour, minute, second of a log into [s since 1970]."""
 
+EXIT_RESTART = 3
+"""DAGMan's exit status when HTCondor shall start it again: the schedd goes down, or its job was held."""
+
 _CHUNK = 1 << 20  # bytes
 _LINE_LIMIT = 1 << 16  # bytes; DAGMan's statistics and warnings are far shorter
 
@@ -307,7 +310,7 @@ def _after(state: DagmanState, happening: Happening) -> DagmanState:
     match happening.what:
         case "DAGMAN_LAUNCHED":
             return DagmanState(starts=state.starts + 1, dagman_id=happening.sched_id, started=happening.ts)
-        case "DAGMAN_FINISHED":
+        case "DAGMAN_FINISHED" if happening.status != EXIT_RESTART:
             return replace(state, ended=happening.ts, status=happening.status)
         case "DAGMAN_ABORTED":
             return replace(state, aborted=True)

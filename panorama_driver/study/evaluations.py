@@ -37,7 +37,8 @@ class Listener(NamedTuple):
 _log = logging.getLogger(__name__)
 _POLL = 0.5
 _ANSWERABLE = ("succeeded", "unanswered")
-_CANCELLED = "asked again, it goes on where it stopped"
+_LEFT = "the study server was told to end; the workflow goes on, and is found again when it is asked for"
+_CANCELLED = "when it is asked for again, it goes on where it stopped"
 
 
 class Evaluations:
@@ -132,16 +133,34 @@ class Evaluations:
         except PanoramaError as problem:
             _log.warning("evaluation %s: %s", request.eval_id, problem)
 
-    async def end(self, keys: Iterable[str]) -> list[str]:
-        """End evaluations by their keys, whoever waits for them; gives the keys of those that had not ended."""
+    async def end(self, keys: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+        """End evaluations by their keys, whoever waits for them.
+
+        Returns
+        -------
+        ended : list of str
+            Keys of those that had not ended, and do now.
+        problems : dict
+            Keys of those that could not be ended, and why.
+        """
         self._define()
-        ended = [key for key in keys if key in self._journal.evaluations and not self._journal.evaluations[key].over]
-        for key in ended:
-            if key in self._running:
-                self._running[key].task.cancel()
-            else:
-                await self._end_left(key)
-        return ended
+        ended, problems = list[str](), dict[str, str]()
+        for key in keys:
+            evaluation = self._journal.evaluations.get(key)
+            if evaluation is None or evaluation.over:
+                continue
+            try:
+                await self._end(key)
+                ended.append(key)
+            except PanoramaError as problem:
+                problems[key] = str(problem)
+        return ended, problems
+
+    async def _end(self, key: str) -> None:
+        if key in self._running:
+            self._running[key].task.cancel()
+        else:
+            await self._end_left(key)
 
     async def _end_left(self, key: str) -> None:
         """End an evaluation that was left running when the server before this one ended."""
@@ -349,6 +368,8 @@ class Evaluations:
     def _answer(self, definition: Definition, evaluation: Evaluation, request: Request, report: Report) -> Reply:
         """What goes back to Dakota: responses out of metrics and output files, computed from what is stored."""
         on_failure = definition.study.on_failure.then
+        if not evaluation.over:
+            return {"state": "cancelled", "message": _LEFT, "on_failure": on_failure}
         if evaluation.state not in _ANSWERABLE:
             return {"state": evaluation.state, "message": evaluation.message, "on_failure": on_failure}
         measured = self._measured(evaluation)

@@ -18,6 +18,7 @@ from ..collector.files import Drained, RunFollower
 from ..collector.submitdir import SubmitDirFollower
 from ..config import Monitoring, Study, duration
 from ..engines.outcome import Outcome
+from ..engines.pegasus import condor
 from ..engines.pegasus.manager import Manager
 from ..engines.pegasus.roster import Roster
 from ..engines.pegasus.run import Hooks, PegasusRun
@@ -76,6 +77,7 @@ class PegasusRunner:
     async def _prepared(self, ticket: Ticket) -> PegasusRun:
         if unfit := unfit_place(ticket.directory):
             raise StudyError(unfit)
+        condor.check_programs()
         async with self._starting:
             self._roster = self._roster or Roster(
                 await self._manager(ticket.tell), self._ensemble, self._study.ensemble
@@ -105,8 +107,13 @@ class PegasusRunner:
         return connect(self._study.ensemble.url)
 
     async def _started(self, tell: Tell) -> None:
+        loop = asyncio.get_running_loop()
+
+        def say(words: str) -> None:
+            loop.call_soon_threadsafe(tell, words)
+
         try:
-            started = await asyncio.to_thread(up, own_account(), _INTERVAL, tell)
+            started = await asyncio.to_thread(up, own_account(), _INTERVAL, say)
         except ManagerError as problem:
             tell(str(problem))  # one that was killed leaves its port to the planners it has started, for a while
         else:

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import FormatError, ServerError
+from ..errors import FormatError, PanoramaError, ServerError
 from ..store import network_filesystem, open_store
 from .client import FOLDER, SIGN_OF_LIFE, SOCKET, connect, peer_uid
 from .definition import Request
@@ -122,13 +122,23 @@ class Server:
         if message.get("op") == "evaluate":
             await self._evaluate(message, reader, writer)
         elif message.get("op") == "cancel":
-            _send(writer, {"cancelled": await self._evaluations.end(msgspec.convert(message["keys"], list[str]))})
+            await self._cancel(msgspec.convert(message["keys"], list[str]), writer)
         elif message.get("op") == "stop":
             _send(writer, {"stopping": True, "pid": os.getpid(), "owners": list(self._owners)})
             self._stop.set()
         else:
             raise FormatError(f"unknown request {str(message)[:200]}")
         await writer.drain()
+
+    async def _cancel(self, keys: list[str], writer: asyncio.StreamWriter) -> None:
+        life = asyncio.create_task(_signs_of_life(writer))
+        try:
+            ended, problems = await self._evaluations.end(keys)
+        except PanoramaError as problem:
+            ended, problems = [], dict.fromkeys(keys, str(problem))
+        finally:
+            life.cancel()
+        _send(writer, {"cancelled": ended, "problems": problems})
 
     async def _evaluate(
         self, message: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter

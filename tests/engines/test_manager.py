@@ -545,8 +545,14 @@ def test_a_listener_is_told_from_who_is_only_connected(tmp_path: Path) -> None:
         "   1: 0100007F:26BF 00000000:0000 0A 00000000:00000000 00:00000000 00000000  2000        0 2 1\n"
         "   2: 00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 3 1\n"
     )
-    assert [listener(port, table) for port in (9919, 2024, 80)] == [2000, 0, None]
-    assert listener(9919, tmp_path / "none") is None
+    assert [listener(port, [table]) for port in (9919, 2024, 80)] == [2000, 0, None]
+    assert listener(9919, [tmp_path / "none"]) is None
+
+
+def test_who_listens_on_all_addresses_of_ipv6_is_seen_too(tmp_path: Path) -> None:
+    any_address, table = "0" * 32, tmp_path / "tcp6"
+    table.write_text(f"  sl  local\n   0: {any_address}:26BF {any_address}:0000 0A 0:0 0:0 0 1003 0 1\n")
+    assert listener(9919, [tmp_path / "none", table]) == 1003
 
 
 def test_a_user_number_too_large_for_a_port_is_named() -> None:

@@ -9,7 +9,6 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,9 +83,8 @@ class Study:
 def run_dakota(home: Path, engine: str, site: str) -> Study:
     home.mkdir()
     (home / "study.in").write_text(STUDY_IN, encoding="utf-8")
-    variables = "" if site == "local" else f"site_variables: {{python: {sys.executable}}}\n"
     (home / "study.yml").write_text(
-        f"workflow: sns_nanodiamond\nengine: {engine}\nsite: {site}\n{variables}"
+        f"workflow: sns_nanodiamond\nengine: {engine}\nsite: {site}\n"
         "responses: {chi2: {output: fit.json, value: chi2}}\n"
         "ensemble: {max_running: 2, max_planning: 2}\nmonitoring: {interval: 0.5 s}\ntimeout: 15 min\n",
         encoding="utf-8",
@@ -143,8 +141,8 @@ NOISE: dict[str, tuple[float, float]] = {
 }
 """How far two runs of one job may differ here: a part of the larger, and an amount in the metric's unit.
 
-Two programs share two cores with HTCondor's and Pegasus' own, so times differ most; counts hardly. Resident memory counts
-pages of files, of which a process gets more at once when they are in the page cache."""
+Two programs share two cores with HTCondor's and Pegasus' own, so times differ most; counts hardly. Resident memory
+counts pages of files, of which a process gets more at once when they are in the page cache."""
 
 SHORT = 0.1
 """A job of less [s] tells nothing of its utilisation, nor of its memory, which nobody may have seen in time."""

@@ -19,7 +19,7 @@ from Pegasus.api import Job, Workflow
 from panorama_driver.config import Monitoring
 from panorama_driver.errors import EnvironmentMissingError, ParameterError, SiteError, WorkflowError
 from panorama_driver.probe import PROBE
-from panorama_driver.render import Site, WorkflowFolder, find_site, find_workflow, load_bundle, render
+from panorama_driver.render import Site, WorkflowFolder, bundle, find_site, find_workflow, load_bundle, render
 from panorama_driver.render.bundle import write_json
 from panorama_driver.render.workflow import plain
 from tests.conftest import PARABOLA
@@ -70,18 +70,28 @@ def test_the_first_candidate_that_the_site_has_is_used_and_recorded(tmp_path: Pa
     assert (tmp_path / "b/bin/square").read_text().startswith(f"#!{sys.executable}\n")
 
 
-def test_an_own_program_runs_where_the_interpreter_has_a_blank_in_its_path(folder: Path, tmp_path: Path) -> None:
-    from panorama_driver.render import bundle
+def run_under(shebang: str, folder: Path, where: Path) -> float:
+    """Run the square program with its first line replaced, and give what it found."""
+    script = where / "script"
+    script.write_text(bundle._started_by(shebang, folder / "bin/square.py"))
+    script.chmod(0o755)
+    (where / "right.out").write_text("1")
+    subprocess.run([script, "none"], input=b"3", cwd=where, check=True)
+    found: float = json.loads((where / "result.json").read_text())["y"]
+    return found
 
+
+def test_an_own_program_runs_where_the_interpreter_has_a_blank_in_its_path(folder: Path, tmp_path: Path) -> None:
     link = tmp_path / "a folder" / "python3"
     link.parent.mkdir()
     link.symlink_to(sys.executable)
-    script = tmp_path / "script"
-    script.write_text(bundle._with_interpreter(folder / "bin/square.py", str(link)))
-    script.chmod(0o755)
-    (tmp_path / "right.out").write_text("1")
-    subprocess.run([script, "none"], input=b"3", cwd=tmp_path, check=True)
-    assert json.loads((tmp_path / "result.json").read_text())["y"] == 4.0
+    assert run_under(bundle._shebang(str(link)), folder, tmp_path) == 4.0
+    assert run_under(bundle._shebang(str(link), elsewhere=True), folder, tmp_path) == 4.0
+
+
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no Python of the system's own: /usr/bin/python3")
+def test_an_own_program_runs_where_a_worker_lacks_the_interpreter_of_here(folder: Path, tmp_path: Path) -> None:
+    assert run_under(bundle._shebang("/no/such/python3", elsewhere=True), folder, tmp_path) == 4.0
 
 
 def test_resources_are_put_on_jobs_and_nowhere_else(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_a_stopped_server_answers_and_leaves_no_process(make_study: MakeStudy) -
     }
     driver.join(20)
     assert replies[0]["state"] == "cancelled"
-    assert "asked again, it goes on" in replies[0]["message"]
+    assert "it goes on where it stopped" in replies[0]["message"]
     wait_for(lambda: server_pid(home) is None)
     assert journal(home)[0].state == "cancelled"
 

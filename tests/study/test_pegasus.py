@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -219,7 +221,7 @@ def test_a_manager_that_is_killed_and_comes_back_loses_nothing(study: Callable[.
         time.sleep(3)
         manager.restart()
         replies = asked.result()
-    assert [reply["state"] for reply in replies] == ["ok"] * 6
+    assert [(reply["state"], reply["message"]) for reply in replies] == [("ok", "")] * 6
     assert len(workflows(home)) == 6
 
 
@@ -233,20 +235,6 @@ def test_a_server_that_is_killed_finds_its_workflow_by_name(study: Callable[...,
     assert (reply["state"], reply["responses"]["y"]) == ("ok", pytest.approx(1.0))
     assert len(workflows(home)) == 1
     assert ran(home, 1, "sh_left") == 1
-
-
-def test_a_server_ended_by_a_signal_leaves_its_workflow_running(study: Callable[..., Path]) -> None:
-    home = study(options="{pause: 3}")
-    request = {"eval_id": "1", "variables": {"x": 1.3}}
-    client.evaluate(str(home / "study.yml"), [request], lambda words: None, until_handed=True)
-    until(lambda: any((home / "evaluations").glob("0001-*/submit/*/*/*/run*/00/00/sh_split.out.000")))
-    pid = server_pid(home)
-    os.kill(pid, signal.SIGTERM)
-    until(lambda: client.connect(str(home / ".panorama")) is None)
-    assert journal(home)["1"].state == "submitted"
-    [reply] = ask(home, 1.3)
-    assert reply["state"] == "ok"
-    assert (len(workflows(home)), ran(home, 1, "sh_left")) == (1, 1)
 
 
 def test_stop_removes_what_runs_and_it_goes_on_when_asked_again(study: Callable[..., Path], standins: Standins) -> None:
@@ -331,6 +319,114 @@ def test_the_record_of_what_was_submitted_is_written_before_it_is(study: Callabl
     [workflow] = workflows(home)
     assert (record.ensemble, record.name, record.tries) == (home.name, workflow.name, 1)
     assert json.loads((bundle / "run/pegasus.json").read_text())["manager"].startswith("http://127.0.0.1:")
+
+
+def dagmans(standins: Standins) -> int:
+    return sum(job.get("JobUniverse") == 7 for job in standins.jobs())
+
+
+def hand_in(home: Path, x: float, number: int = 1) -> None:
+    request = {"eval_id": str(number), "variables": {"x": x}}
+    client.evaluate(str(home / "study.yml"), [request], lambda words: None, until_handed=True)
+
+
+def begun(home: Path) -> bool:
+    """Whether the first job of evaluation 1 has run."""
+    return any((home / "evaluations").glob("0001-*/submit/*/*/*/run*/00/00/sh_split.out.000"))
+
+
+def test_what_is_cancelled_while_it_is_planned_leaves_room_for_the_next(
+    study: Callable[..., Path], standins: Standins
+) -> None:
+    """A plan whose braindump.yml is gone would keep the manager in PLANNING for ever, and the ensemble with it."""
+    home = study(ensemble="{max_running: 1, max_planning: 1}")
+    hand_in(home, 1.0)
+    until(lambda: any(home.glob("evaluations/*/run/submitdir")))
+    client.request(str(home / "study.yml"), {"op": "cancel", "keys": [journal(home)["1"].key]})
+    hand_in(home, 2.0, 2)
+    until(lambda: journal(home)["2"].state == "succeeded", 90)
+    assert journal(home)["1"].state == "cancelled"
+    until(lambda: not standins.jobs())
+
+
+def test_a_manager_that_has_forgotten_a_workflow_does_not_get_it_again(
+    study: Callable[..., Path], standins: Standins, manager: Manager
+) -> None:
+    home = study(options="{pause: 10}")
+    hand_in(home, 1.3)
+    until(lambda: begun(home))
+    os.kill(server_pid(home), signal.SIGTERM)
+    until(lambda: client.connect(str(home / ".panorama")) is None)
+    manager.kill()
+    with contextlib.closing(sqlite3.connect(manager.home / ".pegasus/workflow.db")) as database:
+        database.execute("DELETE FROM ensemble_workflow")
+        database.commit()
+    manager.restart()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, home, 1.3)
+        most = 0
+        while not asked.done():
+            most = max(most, dagmans(standins))
+            time.sleep(0.2)
+    assert (most, asked.result()[0]["state"], ran(home, 1, "sh_split")) == (1, "ok", 1)
+
+
+def test_limits_that_a_study_does_not_name_are_left_as_they_are(study: Callable[..., Path]) -> None:
+    service.connect().create("shared", 9, 5)
+    ask(study("one", ensemble="{name: shared}"), 1.0)
+    found = service.connect().ensemble("shared")
+    assert found is not None
+    assert (found.max_running, found.max_planning) == (9, 5)
+    ask(study("two", ensemble="{name: shared, max_running: 3}"), 1.0)
+    found = service.connect().ensemble("shared")
+    assert found is not None
+    assert (found.max_running, found.max_planning) == (3, 5)
+
+
+@pytest.mark.long
+def test_an_evaluation_that_failed_in_another_ensemble_is_run_again_there(
+    study: Callable[..., Path], standins: Standins
+) -> None:
+    standins.set(plan_error="no space left")
+    home = study(ensemble="{name: one}")
+    assert ask(home, 1.0)[0]["state"] == "failed"
+    standins.set(plan_error="")
+    text = (home / "study.yml").read_text()
+    (home / "study.yml").write_text(text.replace("name: one", "name: two"))
+    assert ask(home, 1.0)[0]["state"] == "ok"
+    assert len(service.connect().workflows("one")) == 1
+
+
+@pytest.mark.long
+def test_a_server_killed_when_it_was_asked_for_another_try_still_makes_it(
+    study: Callable[..., Path], manager: Manager
+) -> None:
+    home = study(options="{pause: 4}")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, home, 1.3)
+        until(lambda: begun(home))
+        [pointer] = (home / "evaluations").glob("0001-*/run/submitdir")
+        subprocess.run(["pegasus-remove", pointer.read_text().strip()], check=True, capture_output=True)
+        assert asked.result()[0]["state"] == "failed"
+        manager.kill()
+        asked = pool.submit(ask, home, 1.3)
+        record = pointer.with_name("pegasus.json")
+        until(lambda: json.loads(record.read_text())["wanted"] == 2)
+        os.kill(server_pid(home), signal.SIGKILL)
+        manager.restart()
+        assert asked.result()[0]["state"] == "ok"
+
+
+def test_a_driver_whose_server_is_told_to_end_hears_that_the_workflow_goes_on(study: Callable[..., Path]) -> None:
+    home = study(options="{pause: 6}")
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, home, 1.3)
+        until(lambda: begun(home))
+        os.kill(server_pid(home), signal.SIGTERM)
+        [reply] = asked.result()
+    assert (reply["state"], "the workflow goes on" in reply["message"]) == ("cancelled", True)
+    assert ask(home, 1.3)[0]["state"] == "ok"
+    assert ran(home, 1, "sh_left") == 1
 
 
 @pytest.mark.long

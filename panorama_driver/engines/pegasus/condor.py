@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -10,9 +12,16 @@ from pathlib import Path
 
 import msgspec
 
+from ...errors import EnvironmentMissingError
+from .service import find_program
+
 _PATIENCE = 30.0  # [s]
 _HELD, _IDLE = 5, 1
+_UPLOAD_ERROR = 12  # HoldReasonCode of HTCondor's manual, "Job ClassAd Attributes"
+_NO_OUTPUT = ("Transfer output files failure", "failed to send file(s)")
+_REMOVE = "pegasus-remove"
 _STATES = {1: "idle", 2: "running", 3: "removed", 4: "completed", 5: "held", 6: "transferring output", 7: "suspended"}
+_UNMET = re.compile(r"^\[\d+\]\s+0\s+(.+?)\s*$", re.MULTILINE)
 _log = logging.getLogger(__name__)
 
 
@@ -35,11 +44,41 @@ class QueuedJob(msgspec.Struct, frozen=True):
         return _STATES.get(self.JobStatus, str(self.JobStatus))
 
 
+def check_programs() -> None:
+    """See that workflows can be ended, before any is started.
+
+    Raises
+    ------
+    EnvironmentMissingError
+        A program is not on PATH.
+    """
+    missing = [name for name in (_REMOVE, "condor_rm") if _find(name) is None]
+    if missing:
+        raise EnvironmentMissingError(
+            f"no {' nor '.join(missing)} on PATH, without which no workflow could be ended; put the bin directories of "
+            "Pegasus and HTCondor on PATH, and see `panorama doctor`"
+        )
+
+
 def remove(submit_dir: Path) -> None:
     """Remove a workflow from HTCondor; one that is not there any more is no mistake."""
-    done = _run(["pegasus-remove", str(submit_dir)])
+    done = _run([_REMOVE, str(submit_dir)])
     if done is not None and done.returncode:
-        _log.warning("pegasus-remove %s: %s", submit_dir, (done.stderr or done.stdout).strip()[-400:])
+        _log.warning("%s %s: %s", _REMOVE, submit_dir, (done.stderr or done.stdout).strip()[-400:])
+
+
+def lacks_output(hold_reason: str) -> bool:
+    """Whether a job is held for the files that a program that failed did not leave: nobody can mend that."""
+    return any(words in hold_reason for words in _NO_OUTPUT)
+
+
+def remove_without_output(wf_uuid: str) -> None:
+    """Remove the jobs of a workflow that are held for files they did not leave, so that their failure is known at once.
+
+    Their `periodic_remove` says so too, and HTCondor looks at that once a minute.
+    """
+    held = f'pegasus_wf_uuid == "{wf_uuid}" && JobStatus == {_HELD} && HoldReasonCode == {_UPLOAD_ERROR}'
+    _run(["condor_rm", "-constraint", held])
 
 
 def queued(wf_uuid: str) -> list[QueuedJob]:
@@ -70,19 +109,28 @@ def why_idle(wf_uuid: str) -> str:
 
 
 def _analysis(job: QueuedJob) -> str:
-    """The lines of `condor_q -better-analyze` that say something."""
+    """What no slot has, in the table of `condor_q -better-analyze`: steps, how many slots match, the condition."""
     done = _run(["condor_q", "-better-analyze", f"{job.ClusterId}.{job.ProcId}"])
-    lines = [line.strip() for line in (done.stdout if done else "").splitlines()]
-    telling = [line for line in lines if line.startswith(("WARNING", "Reason", "Last failed match", "No machines"))]
+    unmet = _UNMET.findall(done.stdout if done else "")
     disk = (job.RequestDisk or 0) // 1024
     asked = f"it asks for {job.RequestCpus} cores, {job.RequestMemory} MB of memory and {disk} MB of disk"
-    return "; ".join([asked, *telling[:3]])
+    return f"{asked}, and no slot has {'; nor '.join(unmet)}" if unmet else asked
+
+
+def _find(name: str) -> str | None:
+    return find_program(name, "PEGASUS_HOME" if name == _REMOVE else "CONDOR_HOME") or shutil.which(name)
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str] | None:
     try:
+        program = _find(command[0]) or command[0]
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_PATIENCE
+            [program, *command[1:]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
         )
     except (OSError, subprocess.TimeoutExpired) as problem:
         _log.warning("%s: %s", command[0], problem)

@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -50,6 +50,7 @@ _PIECE = 1 << 16
 _DATABASE = ("Unable to determine database version", "Missing database tables", "NOT compatible with version")
 _BUSY = ("database is locked", "unable to open database", "disk I/O error")
 _AWAY = (502, 503, 504)
+_OURS = ("0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F")  # 127.0.0.1, 0.0.0.0, ::, mapped
 _LISTENING = "0A"
 _IDLE = 300.0
 _LONG_PLANNING = 3600.0
@@ -492,15 +493,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def listener(port: int, table: Path = Path("/proc/net/tcp")) -> int | None:
+def listener(port: int, tables: Iterable[Path] = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))) -> int | None:
     """User number of who listens on a port of 127.0.0.1 [proc_pid_net(5)]; None where that cannot be told."""
+    return next((owner for table in tables for owner in _listeners(table, port)), None)
+
+
+def _listeners(table: Path, port: int) -> Iterator[int]:
     try:
         lines = table.read_text(encoding="ascii").splitlines()[1:]
     except OSError:
-        return None
-    addresses = (f"0100007F:{port:04X}", f"00000000:{port:04X}")
+        return
+    addresses = [f"{address}:{port:04X}" for address in _OURS]
     rows = (line.split() for line in lines)
-    return next((int(row[7]) for row in rows if row[1] in addresses and row[3] == _LISTENING), None)
+    yield from (int(row[7]) for row in rows if row[1] in addresses and row[3] == _LISTENING)
 
 
 def _address(url: str) -> urllib.parse.SplitResult:

@@ -21,8 +21,8 @@ class Record(msgspec.Struct, frozen=True):
         What the manager calls it.
     manager : str
         The manager's address.
-    tries : int
-        How often it was started: submitted, planned anew, or run again.
+    tries, wanted : int
+        How often it was started (submitted, planned anew, or run again), and how often it is to be.
     dagman_starts : int
         How often DAGMan had begun before the latest try.
     updated : float
@@ -33,6 +33,7 @@ class Record(msgspec.Struct, frozen=True):
     name: str
     manager: str
     tries: int = 0
+    wanted: int = 1
     dagman_starts: int = 0
     updated: float = 0.0
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from ...config import Ensemble
+from ...config import MAX_PLANNING, MAX_RUNNING, Ensemble
 from ...errors import ManagerError
 from .manager import Manager, Workflow
 
@@ -60,10 +60,18 @@ class Roster:
                 self._made = True
 
     def _create(self) -> None:
-        self.manager.create(self.name, self.settings.max_running, self.settings.max_planning)
+        """Make the ensemble, or give it the limits that the study names; what it does not name is not its business."""
+        found = self.manager.ensemble(self.name)
+        running, planning = (found.max_running, found.max_planning) if found else (MAX_RUNNING, MAX_PLANNING)
+        self.manager.create(self.name, self.settings.max_running or running, self.settings.max_planning or planning)
 
-    async def find(self, name: str, tell: Callable[[str], None]) -> Workflow | None:
-        """A workflow as the manager had it a moment ago, or when it last answered."""
+    async def find(self, ensemble: str, name: str, tell: Callable[[str], None]) -> Workflow | None:
+        """A workflow as the manager had it a moment ago, or when it last answered.
+
+        One that was submitted when the study still named another ensemble is asked for by itself.
+        """
+        if ensemble != self.name:
+            return await self.ask(lambda: self.manager.workflow(ensemble, name), tell)
         async with self._lock:
             if time.monotonic() - self._asked > _FRESH:
                 await self._look(tell)

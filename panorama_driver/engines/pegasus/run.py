@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -28,10 +29,12 @@ from .words import complaint, tail
 Tell = Callable[[str], None]
 
 _POLL = 0.5  # [s]
-_REMOVAL = 60.0  # [s]
+_REMOVAL = 180.0  # [s] a manager may look but once a minute
 _AFTER_REMOVAL = 2.0  # [s]
+_RUNS_ALREADY = "already running"
 _BRAINDUMP = "braindump.yml"
 _ASIDE = "braindump.yml.cancelled"
+_log = logging.getLogger(__name__)
 _WF_UUID = re.compile(r'^wf_uuid: *"?([0-9a-fA-F-]{36})', re.MULTILINE)
 _DAG = re.compile(r'^dag: *"?([^"\n]+)', re.MULTILINE)
 _PLANNED = re.compile(r'^timestamp: *"?([^"\n]+)', re.MULTILINE)
@@ -116,40 +119,58 @@ class PegasusRun:
             raise
 
     async def _find(self) -> Workflow | None:
-        return await self._roster.find(self._record.name, self._tell)
+        return await self._roster.find(self._record.ensemble, self._record.name, self._tell)
 
     # Starting it.
 
     async def _start(self, again: bool) -> None:
-        if not self._record.tries:
-            name = await self._roster.ask(lambda: self._roster.free_name(self._record.name), self._tell)
-            self._keep(name=name, tries=1)
+        await self._name()
         await self._roster.removed(self._record.name)
+        if again and self._record.wanted == self._record.tries:
+            self._keep(wanted=self._record.tries + 1)
         self._submission.uncancel()
-        if await self._find() is None:
-            await self._submit()
-        elif again:
+        found = await self._find()
+        wanted = self._record.wanted > self._record.tries
+        if found is not None and wanted:
             await self._start_again()
+        elif found is None and (not self._goes_on() or (wanted and self._over())):
+            await self._submit()
+
+    async def _name(self) -> None:
+        """Write down what the manager shall call it, before it is told so."""
+        if load(self._directory) is None:
+            name = await self._roster.ask(lambda: self._roster.free_name(self._record.name), self._tell)
+            self._keep(name=name)
+
+    def _goes_on(self) -> bool:
+        """Whether DAGMan runs it, or has run it: a manager that has forgotten it must not run it a second time."""
+        state = self._dagman()
+        return state is not None and state.starts > self._record.dagman_starts
 
     async def _submit(self) -> None:
         """Hand it in. The client asks for the name before it sends, so that an answer that was lost does no harm."""
+        self._submission.forget()
+        self._keep(dagman_starts=0)
         record, priority = self._record, self._priority
         submit = self._roster.manager.submit
         await self._roster.ask(
             lambda: submit(record.ensemble, record.name, priority, self._directory, "./plan.sh"), self._tell
         )
+        self._keep(tries=record.wanted)
         self._roster.forget()
 
     async def _start_again(self) -> None:
         """Run its rescue DAG, or plan it anew where there is no plan."""
         found = await self._ended_for_the_manager()
         if found.state not in FAILED_STATES:
+            self._keep(tries=self._record.wanted)
             return
         state = self._dagman()
-        self._keep(tries=self._record.tries + 1, dagman_starts=state.starts if state else 0, updated=found.updated)
+        self._keep(dagman_starts=state.starts if state else 0, updated=found.updated)
         has_plan = found.state != "PLAN_FAILED" and self._submission.path is not None
         act = self._roster.manager.rerun if has_plan else self._roster.manager.replan
         await self._roster.ask(lambda: act(self._record.ensemble, self._record.name), self._tell)
+        self._keep(tries=self._record.wanted)
         self._roster.forget()
 
     async def _ended_for_the_manager(self) -> Workflow:
@@ -177,7 +198,7 @@ class PegasusRun:
             outcome = self._by_dagman() or await self._by_manager(found)
             if outcome is not None:
                 return outcome
-            self._tell_who_is_held()
+            await self._see_who_is_held()
             if quiet.too_long((found and found.state, self._submission.stamp())):
                 await self._tell_why_idle(found, quiet.seconds)
             await asyncio.sleep(_POLL)
@@ -196,7 +217,10 @@ class PegasusRun:
             return None
         if found.state == "SUCCESSFUL":
             return Outcome(True, decided_by="manager")
-        return Outcome(False, await asyncio.to_thread(self._words, found), "manager")
+        if self._goes_on() and not self._over():
+            return None  # DAGMan knows better: a manager that was killed starts what it had started once more, in vain
+        words = await asyncio.to_thread(self._words, found)
+        return None if _RUNS_ALREADY in words else Outcome(False, words, "manager")
 
     def _words(self, found: Workflow) -> str:
         """Why the manager gave up, from whoever knew."""
@@ -218,14 +242,17 @@ class PegasusRun:
             return str(problem)
         return complaint(text) or f"no words for it in: pegasus-em analyze {self._full_name}"
 
-    def _tell_who_is_held(self) -> None:
-        """A held job waits for a person: for somebody who mends what holds it, or removes it."""
+    async def _see_who_is_held(self) -> None:
+        """A held job waits for somebody who mends what holds it, unless nobody can."""
         state = self._dagman()
         held = dict(state.held) if state else {}
-        for job, why in held.items():
-            if self._held.get(job) != why:
-                self._tell(f"{job} is held: {why}")
+        fresh = {job: why for job, why in held.items() if self._held.get(job) != why}
         self._held = held
+        for job, why in fresh.items():
+            if not condor.lacks_output(why):
+                self._tell(f"{job} is held: {why}")
+        if any(map(condor.lacks_output, fresh.values())):
+            await asyncio.to_thread(condor.remove_without_output, self._wf_uuid)
 
     async def _tell_why_idle(self, found: Workflow | None, seconds: float) -> None:
         why = await asyncio.to_thread(condor.why_idle, self._wf_uuid) if self._wf_uuid else ""
@@ -256,19 +283,27 @@ class PegasusRun:
             state = self._dagman()
             if state is not None and state.starts > self._record.dagman_starts:
                 await self._submission.remove()
-            else:
-                self._submission.disable()
-                if not await self._about_to_run():
-                    return
+            elif await self._cannot_start():
+                return
             await asyncio.sleep(_POLL)
+        if not self._over():
+            _log.warning("%s could not be ended within %g s", self._full_name, _REMOVAL)
 
-    async def _about_to_run(self) -> bool:
-        """Whether the manager may have started it just before it was told not to."""
+    async def _cannot_start(self) -> bool:
+        """Whether the manager will never start it any more.
+
+        What is planned is spoilt only once the manager has seen the plan: one without braindump.yml keeps it in
+        PLANNING for ever.
+        """
         self._roster.forget()
-        with contextlib.suppress(ManagerError):
-            found = await asyncio.to_thread(self._roster.manager.workflow, self._record.ensemble, self._record.name)
-            return found is not None and found.state in ("QUEUED", "RUNNING")
-        return False
+        try:
+            ask = self._roster.manager.workflow
+            found = await asyncio.to_thread(ask, self._record.ensemble, self._record.name)
+        except ManagerError:
+            return False
+        if found is not None and found.state == "QUEUED":
+            self._submission.disable()
+        return found is None or found.state not in ("PLANNING", "QUEUED", "RUNNING")
 
     @property
     def _full_name(self) -> str:
@@ -334,6 +369,10 @@ class _SubmitDirectory:
         if not Path(f"/proc/{pid}").exists():
             file.unlink(missing_ok=True)
         return file.exists()
+
+    def forget(self) -> None:
+        """It is going to be planned; a plan of before, and its end, count no more."""
+        (self._run / "submitdir").unlink(missing_ok=True)
 
     def cancel(self) -> None:
         """Keep it from being planned: plan.sh looks for this file."""

@@ -9,7 +9,9 @@ _TAIL = 64 * 1024
 _MOST = 400
 _CAUSE = re.compile(r"^\s*\[\d+\] (?:[\w.$]+(?:Exception|Error): )?(.*?)(?: at [\w.$]+\([\w.]+(?::\d+)?\))?\s*$")
 _FRONT = re.compile(r"^(LOG: )?([\d.:/ -]{8,24}(UTC:?|[+-]\d{4})?:?\s+)?(\[?(FATAL|ERROR|WARNING)( ERROR)?\]?:?\s*)?")
-_GRAVE = re.compile(r"FATAL|\bERROR\b|[Ee]rror:|Exception|plan\.sh:|[Cc]annot|Unable|refuse|denied|not found|No such")
+_GRAVE = re.compile(
+    r"already running|FATAL|\bERROR\b|[Ee]rror:|Exception|plan\.sh:|[Cc]annot|Unable|refuse|denied|not found|No such"
+)
 _NOISE = re.compile(r"^\s+at [\w.$]+\(|\.{3} \d+ more|pegasus-analyzer|logging metrics")
 
 
