@@ -25,12 +25,15 @@ def command(which: str, wait: bool, study: Path, as_json: bool) -> None:
       panorama rerun 3 --study mystudy --wait
     """
     from ..study.client import FOLDER
+    from ..study.definition import Definition
     from ..study.journal import in_order, read
 
     home = study_home(study)
     evaluation = find(in_order(read(home / FOLDER)), which, home)
     if evaluation.state in ("succeeded", "refused"):
         raise StudyError(f"evaluation {which}: {evaluation.state}; there is nothing to run again")
+    if Definition(home / "study.yml").fingerprint != evaluation.definition:
+        click.echo("the study has changed since: this is a new evaluation, and all of it is run", err=True)
     request = {"eval_id": evaluation.eval_id, "variables": evaluation.variables}
     [reply] = client.evaluate(
         str(home / "study.yml"), [request], lambda words: click.echo(words, err=True), until_handed=not wait

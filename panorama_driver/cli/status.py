@@ -56,8 +56,8 @@ def _rest(row: Progress) -> str:
     evaluation = row.evaluation
     if evaluation.responses:
         return spell(evaluation.responses)
-    if evaluation.message:
+    if evaluation.over:
         return evaluation.message
-    if not row.jobs:
-        return "no job yet"
-    return f"{row.done} of {row.jobs} jobs done{': ' + ', '.join(row.running) if row.running else ''}"
+    running = f": {', '.join(row.running)}" if row.running else ""
+    progress = f"{row.done} of {row.jobs} jobs done{running}" if row.jobs else "no job yet"
+    return f"{progress}; last heard: {evaluation.message}" if evaluation.message else progress

@@ -53,11 +53,12 @@ def command(
       panorama submit sns_nanodiamond --site cori --var project=m1234 --wait
       panorama status runs/sns_nanodiamond-cori
     """
-    from ..render import find_workflow
+    from ..render import find_site, find_workflow
 
     folder = find_workflow(workflow, Path())
     values = assignments(pairs)
     folder.values(*folder.split(values))
+    find_site(site, Path(), assignments(variables)).check_engine("pegasus")
     home = (output or Path("runs") / f"{folder.spec.name}-{Path(site).stem}").resolve()
     settings: dict[str, Any] = {"engine": "pegasus", "site": _site(site), "site_variables": assignments(variables)}
     if ensemble:

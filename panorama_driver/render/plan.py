@@ -18,6 +18,8 @@ SUBMIT_POINTER = "run/submitdir"
 CANCELLED = "run/cancelled"
 """File of a bundle that must not be planned any more."""
 
+_PORTS = {"amqp": 5672, "amqps": 5671}
+
 _SCRIPT = r"""#!/bin/sh
 # Plans this bundle: `./plan.sh`, or `pegasus-em submit ENSEMBLE.NAME ./plan.sh`.
 # Its last line, for the Ensemble Manager, comes only if there is a plan; run/plan.log has the planner's words.
@@ -57,7 +59,9 @@ echo "pegasus-run  $submit"
 """
 
 _BROKER = r"""credentials=$(python3 -c '
-import netrc, sys, urllib.parse
+import netrc, os, sys, urllib.parse
+if os.stat(sys.argv[1]).st_mode & 0o077:
+    sys.exit(sys.argv[1] + ": others can read it; chmod 600 it")
 found = netrc.netrc(sys.argv[1]).authenticators(sys.argv[2])
 print(":".join(urllib.parse.quote(part or "", safe="") for part in (found[0], found[2])))
 ' @FILE@ @HOST@) || fail "no user and password for @HOST@ in "@FILE@
@@ -88,7 +92,9 @@ def plan_script(site: Site, monitoring: Monitoring | None) -> str:
 def _broker(monitoring: Monitoring) -> str:
     assert monitoring.broker is not None
     address = urlsplit(monitoring.broker)
-    rest = f"{address.netloc}{address.path}"
+    # monitord takes an address without a port for that of a host called USER:PASSWORD@HOST (event_output.py of 5.1)
+    port = address.port or _PORTS[address.scheme]
+    rest = f"{address.netloc.removesuffix(f':{address.port}')}:{port}{address.path}"
     words = {
         "@FILE@": shlex.quote(monitoring.credentials or ""),
         "@HOST@": shlex.quote(address.hostname or ""),

@@ -147,7 +147,7 @@ class Evaluations:
         ended, problems = list[str](), dict[str, str]()
         for key in keys:
             evaluation = self._journal.evaluations.get(key)
-            if evaluation is None or evaluation.over:
+            if key not in self._running and (evaluation is None or evaluation.over):
                 continue
             try:
                 await self._end(key)

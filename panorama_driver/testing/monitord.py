@@ -256,7 +256,7 @@ def main(words: list[str]) -> int:
         os.execv(python, [python, "-m", "Pegasus.cli.pegasus-monitord", "-N", str(log)])
     config = yaml.safe_load((here / "braindump.yml").read_text())
     pid = here / "monitord.pid"
-    pid.write_text(f"{os.getpid()}\n")
+    pid.write_text(f"pid {os.getpid()}\ntimestamp {_now()}\n")
     began = time.time()
     (here / "monitord.done").unlink(missing_ok=True)
     (here / "monitord.started").write_text(f"pid {os.getpid()}\ntimestamp {_now()}\n")

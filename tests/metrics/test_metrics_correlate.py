@@ -306,3 +306,25 @@ def test_a_job_too_small_to_be_told_from_the_probe_matters_only_where_it_could_b
     workflow = correlate(run.attempt("large", 2, 1, 1, 1, maxrss=large).end(3).events)
     assert workflow.peak_memory == peak
     assert workflow.job("small").peak_memory_below == 8000 * 1024
+
+
+def test_a_noop_node_that_dagman_only_pretends_to_run_has_succeeded_and_never_ran() -> None:
+    run = Run().jobs("chmod_a_0", type=9).start(100)
+    for name, fields in (
+        ("submit.start", {}),
+        ("main.term", {"status": 0}),
+        ("main.end", {"exitcode": "0", "status": 0}),
+    ):
+        run.told("chmod_a_0", 1, f"job_inst.{name}", ts=101, sched_id="0.2147483647", **fields)
+    workflow = correlate(run.end(102).events)
+    job = workflow.job("chmod_a_0")
+    assert (job.state, job.ran, job.failure) == ("succeeded", False, None)
+    assert workflow.jobs_failed == 0
+
+
+def test_where_the_probe_saw_a_job_to_its_end_kickstarts_time_and_memory_which_hold_the_probes_own_give_way() -> None:
+    run = Run().jobs("a").start(100).attempt("a", 1, 100, 101, 4.0, maxrss=15000, user=None)
+    run.trace("a", 1, 101.5, utime=(1, 2, 2.5), stime=(0, 0, 0.1), rss=(2000, 3000, 0))
+    job = correlate(run.end(110).events).job("a")
+    assert (job.wall_time, job.attempts[0].start, job.sources["wall_time"]) == (3.0, 101.5, "probe")
+    assert (job.peak_memory, job.sources["peak_memory"]) == (3000 * 1024, "probe")

@@ -6,7 +6,6 @@ import logging
 import re
 import shutil
 import subprocess
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,6 @@ _HELD, _IDLE = 5, 1
 _UPLOAD_ERROR = 12  # HoldReasonCode of HTCondor's manual, "Job ClassAd Attributes"
 _NO_OUTPUT = ("Transfer output files failure", "failed to send file(s)")
 _REMOVE = "pegasus-remove"
-_STATES = {1: "idle", 2: "running", 3: "removed", 4: "completed", 5: "held", 6: "transferring output", 7: "suspended"}
 _UNMET = re.compile(r"^\[\d+\]\s+0\s+(.+?)\s*$", re.MULTILINE)
 _log = logging.getLogger(__name__)
 
@@ -37,11 +35,6 @@ class QueuedJob(msgspec.Struct, frozen=True):
     RequestMemory: int | None = None
     RequestDisk: int | None = None
     RequestCpus: int | None = None
-
-    @property
-    def state(self) -> str:
-        """HTCondor's word for it."""
-        return _STATES.get(self.JobStatus, str(self.JobStatus))
 
 
 def check_programs() -> None:
@@ -92,17 +85,17 @@ def queued(wf_uuid: str) -> list[QueuedJob]:
         return []
 
 
-def why_idle(wf_uuid: str) -> str:
-    """Why nothing of a workflow moves, in HTCondor's words; empty where it has none."""
+def why_idle(wf_uuid: str) -> str | None:
+    """Why nothing of a workflow moves, in HTCondor's words; None where a job runs, empty where it has no words."""
     jobs = queued(wf_uuid)
     held = [job for job in jobs if job.JobStatus == _HELD]
     if held:
         return f"{held[0].pegasus_wf_dag_job_id} is held: {held[0].HoldReason or 'no reason given'}"
-    idle = [job for job in jobs if job.JobStatus == _IDLE]
-    if not idle:
-        counted = Counter(job.state for job in jobs)
-        return ", ".join(f"{count} jobs {state}" for state, count in counted.items())
-    first = idle[0]
+    if any(job.JobStatus not in (_HELD, _IDLE) for job in jobs):
+        return None
+    if not jobs:
+        return ""
+    first = jobs[0]
     if first.GridJobStatus:
         return f"{first.pegasus_wf_dag_job_id} is {first.GridJobStatus} in the batch system"
     return f"{first.pegasus_wf_dag_job_id} is idle: {_analysis(first)}"

@@ -39,11 +39,20 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def load(directory: Path) -> Record | None:
-    """The record of the bundle in `directory`; None where it was never submitted."""
+    """The record of the bundle in `directory`; None where it was never submitted.
+
+    Raises
+    ------
+    StoreError
+        It cannot be read, so that nobody knows what runs.
+    """
+    path = directory / "run" / NAME
     try:
-        return msgspec.json.decode((directory / "run" / NAME).read_bytes(), type=Record)
-    except (FileNotFoundError, msgspec.DecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=Record)
+    except FileNotFoundError:
         return None
+    except (OSError, msgspec.DecodeError) as problem:
+        raise StoreError(f"{path}: cannot be read: {problem}; remove it once nothing of {directory} runs") from None
 
 
 def keep(directory: Path, record: Record) -> None:
@@ -63,5 +72,10 @@ def keep(directory: Path, record: Record) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as problem:
         raise StoreError(f"{path}: cannot be written: {problem.strerror}; free some space") from None

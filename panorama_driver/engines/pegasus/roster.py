@@ -12,7 +12,7 @@ from ...config import MAX_PLANNING, MAX_RUNNING, Ensemble
 from ...errors import ManagerError
 from .manager import Manager, Workflow
 
-_FRESH = 0.5  # [s]
+_FRESH = 2.0  # [s]
 _BETWEEN = 1.0  # [s]
 _PATIENCE = 300.0  # [s]
 _Answer = TypeVar("_Answer")
@@ -41,9 +41,10 @@ class Roster:
         self._patience = patience
         self._known: dict[str, Workflow] = {}
         self._asked = 0.0
+        self._look: asyncio.Task[None] | None = None
         self._made = False
         self._away = False
-        self._removals: dict[str, asyncio.Task[None]] = {}
+        self._removals: dict[str, set[asyncio.Task[None]]] = {}
         self._lock = asyncio.Lock()
 
     async def prepare(self, tell: Callable[[str], None]) -> None:
@@ -68,16 +69,20 @@ class Roster:
     async def find(self, ensemble: str, name: str, tell: Callable[[str], None]) -> Workflow | None:
         """A workflow as the manager had it a moment ago, or when it last answered.
 
-        One that was submitted when the study still named another ensemble is asked for by itself.
+        A manager that takes its time is not waited for where it has answered before. One that was submitted when the
+        study still named another ensemble is asked for by itself.
         """
         if ensemble != self.name:
             return await self.ask(lambda: self.manager.workflow(ensemble, name), tell)
-        async with self._lock:
-            if time.monotonic() - self._asked > _FRESH:
-                await self._look(tell)
+        if self._look is None or (self._look.done() and time.monotonic() - self._asked > _FRESH):
+            self._look = asyncio.create_task(self._ask_all(tell))
+        if not self._asked:
+            await asyncio.wait({self._look})
+        if self._look.done():
+            self._look.result()
         return self._known.get(name)
 
-    async def _look(self, tell: Callable[[str], None]) -> None:
+    async def _ask_all(self, tell: Callable[[str], None]) -> None:
         try:
             found = await asyncio.to_thread(self.manager.workflows, self.name)
         except ManagerError as problem:
@@ -89,7 +94,8 @@ class Roster:
         else:
             self._known = {workflow.name: workflow for workflow in found}
             self._away = False
-        self._asked = time.monotonic()
+        finally:
+            self._asked = time.monotonic()
 
     def free_name(self, wanted: str) -> str:
         """A name that the manager does not know: it never forgets one, not even that of a study that was deleted."""
@@ -97,19 +103,20 @@ class Roster:
         return next(name for name in _numbered(wanted) if name not in known)
 
     def forget(self) -> None:
-        """What was known is out of date."""
-        self._asked = 0.0
+        """What was known, and what is being asked, is out of date."""
+        self._asked, self._look = 0.0, None
 
     def in_background(self, name: str, removal: Coroutine[Any, Any, None]) -> None:
         """Have a workflow removed while those who waited for it go on."""
         task = asyncio.create_task(removal)
-        self._removals[name] = task
-        task.add_done_callback(lambda _: self._removals.pop(name, None))
+        self._removals.setdefault(name, set()).add(task)
+        task.add_done_callback(self._removals[name].discard)
 
     async def removed(self, name: str | None = None) -> None:
         """Wait until a workflow, or all of them, has been removed, if it was to be."""
-        tasks = [task for known, task in self._removals.items() if name in (None, known)]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {task for known, tasks in self._removals.items() if name in (None, known) for task in tasks}
+        if tasks:
+            await asyncio.wait(tasks)  # which, unlike gather, does not end them with who waits
 
     async def ask(self, question: Callable[[], _Answer], tell: Callable[[str], None]) -> _Answer:
         """Have a question answered, and wait for a manager that is away."""

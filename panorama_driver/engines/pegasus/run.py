@@ -31,11 +31,13 @@ Tell = Callable[[str], None]
 _POLL = 0.5  # [s]
 _REMOVAL = 180.0  # [s] a manager may look but once a minute
 _AFTER_REMOVAL = 2.0  # [s]
-_RUNS_ALREADY = "already running"
+_LEAST_LIFE = 3.0  # [s]
+_LONG_WAIT = 60.0  # [s]
 _BRAINDUMP = "braindump.yml"
 _ASIDE = "braindump.yml.cancelled"
 _log = logging.getLogger(__name__)
 _WF_UUID = re.compile(r'^wf_uuid: *"?([0-9a-fA-F-]{36})', re.MULTILINE)
+_MONITORD = re.compile(r"^(?:pid )?(\d+)")  # write_pid_file of Pegasus' tools/utils.py
 _DAG = re.compile(r'^dag: *"?([^"\n]+)', re.MULTILINE)
 _PLANNED = re.compile(r'^timestamp: *"?([^"\n]+)', re.MULTILINE)
 
@@ -92,6 +94,7 @@ class PegasusRun:
         self._submission = _SubmitDirectory(directory)
         self._wf_uuid = ""
         self._held: dict[str, str] = {}
+        self._refused = False
 
     async def run(self, again: bool) -> Outcome:
         """See one try to its end.
@@ -108,15 +111,25 @@ class PegasusRun:
         StoreError
             What is submitted could not be written down before.
         """
+        handed = False
         try:
             await self._roster.prepare(self._tell)
             await self._start(again)
             self._handed(self._full_name)
+            handed = True
             return await self._watched()
         except asyncio.CancelledError:
-            if not self._roster.leave_running:
-                self._roster.in_background(self._record.name, self.remove())
+            self._end_unwatched(self._record.name)
             raise
+        except Exception:
+            if handed:
+                self._end_unwatched(self._record.name)
+            raise
+
+    def _end_unwatched(self, name: str) -> None:
+        """What nobody watches any more must not go on, unless it was left on purpose."""
+        if not self._roster.leave_running and load(self._directory) is not None:
+            self._roster.in_background(name, self.remove())
 
     async def _find(self) -> Workflow | None:
         return await self._roster.find(self._record.ensemble, self._record.name, self._tell)
@@ -176,12 +189,15 @@ class PegasusRun:
     async def _ended_for_the_manager(self) -> Workflow:
         """DAGMan's log may have told the end a while before the manager knows it, which only then takes orders; and
         pegasus-run refuses while monitord is still at it."""
+        quiet = _Quiet(_LONG_WAIT)
         while True:
             found = await self._find()
             if found is None:
                 raise ManagerError(f"the manager at {self._record.manager} does not know {self._full_name} any more")
             if (found.over and not self._submission.watched()) or not (found.over or self._over()):
                 return found
+            if quiet.too_long(found.state):
+                self._tell(f"waits for the manager to see the end of the last try; it has it as {found.state}")
             await asyncio.sleep(_POLL)
 
     def _keep(self, **changes: Any) -> None:
@@ -194,14 +210,29 @@ class PegasusRun:
         """Wait for the end of this try."""
         quiet = _Quiet(self._idle_timeout)
         while True:
-            found = await self._find()
-            outcome = self._by_dagman() or await self._by_manager(found)
+            outcome = self._by_dagman()
+            if outcome is not None:
+                return outcome
+            found = await self._found_or_refused()
+            outcome = await self._by_manager(found)
             if outcome is not None:
                 return outcome
             await self._see_who_is_held()
             if quiet.too_long((found and found.state, self._submission.stamp())):
                 await self._tell_why_idle(found, quiet.seconds)
             await asyncio.sleep(_POLL)
+
+    async def _found_or_refused(self) -> Workflow | None:
+        """What the manager says; one that refuses to speak is not needed for what DAGMan runs."""
+        try:
+            return await self._find()
+        except ManagerError as problem:
+            if not self._goes_on():
+                raise
+            if not self._refused:
+                self._tell(f"{problem}; what runs is watched all the same")
+            self._refused = True
+            return None
 
     def _by_dagman(self) -> Outcome | None:
         state = self._dagman()
@@ -217,10 +248,9 @@ class PegasusRun:
             return None
         if found.state == "SUCCESSFUL":
             return Outcome(True, decided_by="manager")
-        if self._goes_on() and not self._over():
+        if self._submission.watched() or (self._goes_on() and not self._over()):
             return None  # DAGMan knows better: a manager that was killed starts what it had started once more, in vain
-        words = await asyncio.to_thread(self._words, found)
-        return None if _RUNS_ALREADY in words else Outcome(False, words, "manager")
+        return Outcome(False, await asyncio.to_thread(self._words, found), "manager")
 
     def _words(self, found: Workflow) -> str:
         """Why the manager gave up, from whoever knew."""
@@ -256,6 +286,8 @@ class PegasusRun:
 
     async def _tell_why_idle(self, found: Workflow | None, seconds: float) -> None:
         why = await asyncio.to_thread(condor.why_idle, self._wf_uuid) if self._wf_uuid else ""
+        if why is None:
+            return  # a long job is no idle workflow
         state = f"the manager has it as {found.state}" if found else "the manager does not know it"
         span = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
         self._tell(f"nothing has moved for {span}: {why or state}")
@@ -282,6 +314,8 @@ class PegasusRun:
         while time.monotonic() < end and not self._over():
             state = self._dagman()
             if state is not None and state.starts > self._record.dagman_starts:
+                # The manager never sees the end of what began in the same second: it stays RUNNING, and holds a place.
+                await asyncio.sleep(max(0.0, (state.started or 0.0) + _LEAST_LIFE - time.time()))
                 await self._submission.remove()
             elif await self._cannot_start():
                 return
@@ -299,8 +333,8 @@ class PegasusRun:
         try:
             ask = self._roster.manager.workflow
             found = await asyncio.to_thread(ask, self._record.ensemble, self._record.name)
-        except ManagerError:
-            return False
+        except ManagerError as problem:
+            return not problem.transient
         if found is not None and found.state == "QUEUED":
             self._submission.disable()
         return found is None or found.state not in ("PLANNING", "QUEUED", "RUNNING")
@@ -362,11 +396,10 @@ class _SubmitDirectory:
     def watched(self) -> bool:
         """Whether monitord still watches it; what one that was killed has left is removed, as pegasus-run asks for."""
         file = (self.path or self._run) / "monitord.pid"
-        try:
-            pid = int(file.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            return False
-        if not Path(f"/proc/{pid}").exists():
+        process = _MONITORD.search(_first_text([file]))
+        if process is None:
+            return file.exists()
+        if not Path(f"/proc/{process[1]}").exists():
             file.unlink(missing_ok=True)
         return file.exists()
 
