@@ -59,11 +59,13 @@ echo "pegasus-run  $submit"
 """
 
 _BROKER = r"""credentials=$(python3 -c '
-import netrc, os, sys, urllib.parse
+import netrc, os, re, sys
 if os.stat(sys.argv[1]).st_mode & 0o077:
     sys.exit(sys.argv[1] + ": others can read it; chmod 600 it")
 found = netrc.netrc(sys.argv[1]).authenticators(sys.argv[2])
-print(":".join(urllib.parse.quote(part or "", safe="") for part in (found[0], found[2])))
+if not all(re.fullmatch(r"[\w.~!$*+,;=-]+", part or "", re.ASCII) for part in (found[0], found[2])):
+    sys.exit("monitord takes user and password as they are: letters, digits and .~!$*+,;=_- only")
+print(found[0] + ":" + found[2])
 ' @FILE@ @HOST@) || fail "no user and password for @HOST@ in "@FILE@
 echo "pegasus.catalog.workflow.amqp.url = @SCHEME@://$credentials@@REST@" >>"$properties"
 """

@@ -130,20 +130,45 @@ def test_the_brokers_password_reaches_the_planner_in_a_private_copy_and_no_file_
     elsewhere: Path, planner: Path
 ) -> None:
     secret = elsewhere / "netrc"
-    secret.write_text("machine other login a password b\nmachine broker.local login em password s3/cr:et@x\n")
+    secret.write_text("machine other login a password b\nmachine broker.local login em password s3$cr+et\n")
     secret.chmod(0o600)
     watch = Monitoring(broker="amqp://broker.local:5672/panorama/monitoring", credentials=str(secret))
     directory = bundle(elsewhere / "b", watch)
     everything = "".join(path.read_text(errors="replace") for path in directory.rglob("*") if path.is_file())
-    assert "s3" not in everything.replace(str(secret), "")
+    assert "s3$cr" not in everything.replace(str(secret), "")
     assert plan(directory, planner).returncode == 0
     told = (directory / "planner.properties").read_text()
-    url = "amqp://em:s3%2Fcr%3Aet%40x@broker.local:5672/panorama/monitoring"
+    url = "amqp://em:s3$cr+et@broker.local:5672/panorama/monitoring"
     assert f"pegasus.catalog.workflow.amqp.url = {url}\n" in told
     assert "pegasus.catalog.workflow.amqp.events = stampede.*\n" in told
     assert (directory / "planner.mode").read_text() == "600\n"
     assert list((directory / "run").glob("properties*")) == []
     assert stat.S_IMODE(os.stat(directory / "submit/run0001/braindump.yml").st_mode) & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("password", "mode", "words"),
+    [("a/b", 0o600, "as they are"), ("a@b", 0o600, "as they are"), ("ab", 0o644, "chmod 600")],
+)
+def test_credentials_that_monitord_would_misread_or_others_can_read_stop_the_plan(
+    password: str, mode: int, words: str, elsewhere: Path, planner: Path
+) -> None:
+    secret = elsewhere / "netrc"
+    secret.write_text(f"machine broker.local login em password {password}\n")
+    secret.chmod(mode)
+    directory = bundle(elsewhere / "b", Monitoring(broker="amqps://broker.local/p/m", credentials=str(secret)))
+    assert words in plan(directory, planner).stdout
+    assert not (directory / "planner.args").exists()
+
+
+def test_a_broker_gets_the_port_that_its_scheme_means(elsewhere: Path, planner: Path) -> None:
+    secret = elsewhere / "netrc"
+    secret.write_text("machine broker.local login em password ab\n")
+    secret.chmod(0o600)
+    directory = bundle(elsewhere / "b", Monitoring(broker="amqps://broker.local/p/m", credentials=str(secret)))
+    assert plan(directory, planner).returncode == 0
+    told = (directory / "planner.properties").read_text()
+    assert "pegasus.catalog.workflow.amqp.url = amqps://em:ab@broker.local:5671/p/m\n" in told
 
 
 def test_a_broker_without_credentials_for_it_stops_the_plan(elsewhere: Path, planner: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import shutil
@@ -18,6 +19,7 @@ _PATIENCE = 30.0  # [s]
 _HELD, _IDLE = 5, 1
 _UPLOAD_ERROR = 12  # HoldReasonCode of HTCondor's manual, "Job ClassAd Attributes"
 _NO_OUTPUT = ("Transfer output files failure", "failed to send file(s)")
+_NO_FILE = "No such file or directory"
 _REMOVE = "pegasus-remove"
 _UNMET = re.compile(r"^\[\d+\]\s+0\s+(.+?)\s*$", re.MULTILINE)
 _log = logging.getLogger(__name__)
@@ -61,8 +63,8 @@ def remove(submit_dir: Path) -> None:
 
 
 def lacks_output(hold_reason: str) -> bool:
-    """Whether a job is held for the files that a program that failed did not leave: nobody can mend that."""
-    return any(words in hold_reason for words in _NO_OUTPUT)
+    """Whether a job is held for files that its program, which failed, did not leave: nobody can mend that."""
+    return _NO_FILE in hold_reason and any(words in hold_reason for words in _NO_OUTPUT)
 
 
 def remove_without_output(wf_uuid: str) -> None:
@@ -70,8 +72,8 @@ def remove_without_output(wf_uuid: str) -> None:
 
     Their `periodic_remove` says so too, and HTCondor looks at that once a minute.
     """
-    held = f'pegasus_wf_uuid == "{wf_uuid}" && JobStatus == {_HELD} && HoldReasonCode == {_UPLOAD_ERROR}'
-    _run(["condor_rm", "-constraint", held])
+    reason = f"HoldReasonCode =?= {_UPLOAD_ERROR} && HoldReasonSubCode =?= {errno.ENOENT}"
+    _run(["condor_rm", "-constraint", f'pegasus_wf_uuid == "{wf_uuid}" && JobStatus == {_HELD} && {reason}'])
 
 
 def queued(wf_uuid: str) -> list[QueuedJob]:

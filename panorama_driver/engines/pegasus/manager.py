@@ -50,7 +50,8 @@ _PIECE = 1 << 16
 _DATABASE = ("Unable to determine database version", "Missing database tables", "NOT compatible with version")
 _BUSY = ("database is locked", "unable to open database", "disk I/O error")
 _AWAY = (502, 503, 504)
-_OURS = ("0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F")  # 127.0.0.1, 0.0.0.0, ::, mapped
+_OURS = ("0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
+"""127.0.0.1, 0.0.0.0, ::, 127.0.0.1 as IPv6 writes it, ::1."""
 _LISTENING = "0A"
 _IDLE = 300.0
 _LONG_PLANNING = 3600.0

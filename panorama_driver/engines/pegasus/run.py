@@ -29,7 +29,7 @@ from .words import complaint, tail
 Tell = Callable[[str], None]
 
 _POLL = 0.5  # [s]
-_REMOVAL = 180.0  # [s] a manager may look but once a minute
+_REMOVAL = 90.0  # [s] a manager may look but once a minute
 _AFTER_REMOVAL = 2.0  # [s]
 _LEAST_LIFE = 3.0  # [s]
 _LONG_WAIT = 60.0  # [s]
