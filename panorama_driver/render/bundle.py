@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ from .workflow import Candidate, Resources, WorkflowFolder
 
 _EARLY_END = 300  # [s] Pegasus ends a job of a longer run time five minutes early, one of 310 s after 10 s, unless told
 _PYTHON = "/usr/bin/python3"
+_DOCSTRING = re.compile(r"""((?:[ \t]*(?:#[^\n]*)?\n)*)[rRuU]?(\"{3}|'{3})""")
 _LEAST_MEMORY = 128  # [MB] that kickstart, PegasusLite and the probe need beside the smallest program
 _GRACE = 10  # [s] that it wants between TERM and the end
 
@@ -254,8 +256,11 @@ def _transformation_catalog(
         if candidate.script is None:
             entry = {"name": site.notes.execution, "pfn": found, "type": "installed"}
         else:
-            shebang = _shebang(found, elsewhere=site.notes.python is None and not site.notes.this_machine)
-            _write_program(directory / "bin" / name, _started_by(shebang, folder.path / candidate.script))
+            elsewhere = site.notes.python is None and not site.notes.this_machine
+            program = _started_by(found, read_text(folder.path / candidate.script, WorkflowError), elsewhere=elsewhere)
+            if program is None:
+                raise WorkflowError(f"{folder.path / candidate.script}:1: a program starts with #!/usr/bin/env python3")
+            _write_program(directory / "bin" / name, program)
             # A program of ours lives on the submit host; a shared file system lets the site run it from there.
             kind = "installed" if site.notes.this_machine else "stageable"
             where = site.notes.execution if site.notes.this_machine else "local"
@@ -269,20 +274,21 @@ def _server(site: Site) -> str:
     return f"go://{site.notes.globus}" if site.notes.globus else "file://"
 
 
-def _started_by(shebang: str, script: Path) -> str:
-    first, _, rest = read_text(script, WorkflowError).partition("\n")
+def _started_by(interpreter: str, text: str, *, elsewhere: bool = False) -> str | None:
+    """A program of ours as `interpreter` runs it; None where it has no first line that says what does.
+
+    Where the path is too long or has blanks, sh starts it, and for a worker `elsewhere`, which may not have it and then
+    takes its own Python. What sh reads stands in the docstring: nothing else may come before `from __future__`.
+    """
+    first, _, rest = text.partition("\n")
     if not first.startswith("#!"):
-        raise WorkflowError(f"{script}:1: a program starts with #!/usr/bin/env python3")
-    return f"{shebang}\n{rest}"
-
-
-def _shebang(interpreter: str, *, elsewhere: bool = False) -> str:
-    """First lines that start a script under `interpreter`: through sh where the path is too long or has blanks, and for
-    a worker `elsewhere` that may not have it and then takes its own Python."""
+        return None
     if not elsewhere and " " not in interpreter and len(interpreter) < 120:
-        return f"#!{interpreter}"
+        return f"#!{interpreter}\n{rest}"
     chosen = f"$(command -v '{interpreter}' || echo {_PYTHON})" if elsewhere else interpreter
-    return f"#!/bin/sh\n'''exec' \"{chosen}\" \"$0\" \"$@\"\n' '''"
+    match = _DOCSTRING.match(rest)
+    before, quotes, after = (match[1], match[2], rest[match.end() :]) if match else ("", '"""', f'"""\n{rest}')
+    return f'#!/bin/sh\n{before}{quotes}exec{quotes[0]} "{chosen}" "$0" "$@"\n{after}'
 
 
 def _properties(site: Site, monitoring: Monitoring | None) -> str:

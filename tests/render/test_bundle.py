@@ -70,28 +70,43 @@ def test_the_first_candidate_that_the_site_has_is_used_and_recorded(tmp_path: Pa
     assert (tmp_path / "b/bin/square").read_text().startswith(f"#!{sys.executable}\n")
 
 
-def run_under(shebang: str, folder: Path, where: Path) -> float:
-    """Run the square program with its first line replaced, and give what it found."""
+FUTURE = "from __future__ import annotations\n\nimport sys\n\nprint(sys.argv[1:], sys.executable)\n"
+HEADS = [
+    '"""Does a thing: `$HOME`."""\n\n',
+    '# Licence\n\n"""Does\n\na thing."""\n',
+    "'''Does a thing.'''\n",
+    'r"""Does a thing."""\n',
+    "",
+]
+
+
+def run_under(interpreter: str, head: str, where: Path, *, elsewhere: bool) -> str:
+    """Run a program with a docstring, or none, and give what it says of its arguments and its interpreter."""
+    text = bundle._started_by(interpreter, f"#!/usr/bin/env python3\n{head}{FUTURE}", elsewhere=elsewhere)
+    assert text is not None
     script = where / "script"
-    script.write_text(bundle._started_by(shebang, folder / "bin/square.py"))
+    script.write_text(text)
     script.chmod(0o755)
-    (where / "right.out").write_text("1")
-    subprocess.run([script, "none"], input=b"3", cwd=where, check=True)
-    found: float = json.loads((where / "result.json").read_text())["y"]
-    return found
+    return subprocess.run([script, "a b", "c"], check=True, capture_output=True, text=True).stdout
 
 
-def test_an_own_program_runs_where_the_interpreter_has_a_blank_in_its_path(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_own_program_runs_where_the_interpreter_has_a_blank_in_its_path(
+    head: str, elsewhere: bool, tmp_path: Path
+) -> None:
     link = tmp_path / "a folder" / "python3"
     link.parent.mkdir()
     link.symlink_to(sys.executable)
-    assert run_under(bundle._shebang(str(link)), folder, tmp_path) == 4.0
-    assert run_under(bundle._shebang(str(link), elsewhere=True), folder, tmp_path) == 4.0
+    said = run_under(str(link), head, tmp_path, elsewhere=elsewhere)
+    assert said.startswith("['a b', 'c']")
 
 
 @pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no Python of the system's own: /usr/bin/python3")
-def test_an_own_program_runs_where_a_worker_lacks_the_interpreter_of_here(folder: Path, tmp_path: Path) -> None:
-    assert run_under(bundle._shebang("/no/such/python3", elsewhere=True), folder, tmp_path) == 4.0
+@pytest.mark.parametrize("head", HEADS)
+def test_an_own_program_runs_where_a_worker_lacks_the_interpreter_of_here(head: str, tmp_path: Path) -> None:
+    said = run_under("/no/such/python3", head, tmp_path, elsewhere=True)
+    assert said.startswith("['a b', 'c'] /usr/bin/python3")
 
 
 def test_resources_are_put_on_jobs_and_nowhere_else(tmp_path: Path) -> None:
