@@ -11,7 +11,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,8 @@ _REMOVAL = 90.0  # [s] a manager may look but once a minute
 _AFTER_REMOVAL = 2.0  # [s]
 _LEAST_LIFE = 3.0  # [s]
 _LONG_WAIT = 60.0  # [s]
-_BRAINDUMP = "braindump.yml"
-_ASIDE = "braindump.yml.cancelled"
+_MONITORD_PID = "monitord.pid"
+_NOBODY = "pid 4194305\n"  # above the largest that Linux gives (PID_MAX_LIMIT), so that monitord takes it for dead
 _log = logging.getLogger(__name__)
 _WF_UUID = re.compile(r'^wf_uuid: *"?([0-9a-fA-F-]{36})', re.MULTILINE)
 _MONITORD = re.compile(r"^(?:pid )?(\d+)")  # write_pid_file of Pegasus' tools/utils.py
@@ -314,30 +314,40 @@ class PegasusRun:
         while time.monotonic() < end and not self._over():
             state = self._dagman()
             if state is not None and state.starts > self._record.dagman_starts:
-                # The manager never sees the end of what began in the same second: it stays RUNNING, and holds a place.
-                await asyncio.sleep(max(0.0, (state.started or 0.0) + _LEAST_LIFE - time.time()))
-                await self._submission.remove()
+                if await self._may_end(state):
+                    await self._submission.remove()
             elif await self._cannot_start():
                 return
             await asyncio.sleep(_POLL)
         if not self._over():
             _log.warning("%s could not be ended within %g s", self._full_name, _REMOVAL)
 
-    async def _cannot_start(self) -> bool:
-        """Whether the manager will never start it any more.
-
-        What is planned is spoilt only once the manager has seen the plan: one without braindump.yml keeps it in
-        PLANNING for ever.
-        """
-        self._roster.forget()
+    async def _may_end(self, state: DagmanState) -> bool:
+        """Whether the manager will see the end: it never does of what ends in the second in which it began for it, and
+        then has it as RUNNING for ever, in one of the ensemble's places."""
         try:
-            ask = self._roster.manager.workflow
-            found = await asyncio.to_thread(ask, self._record.ensemble, self._record.name)
+            found = await self._asked()
+        except ManagerError:
+            return True
+        if found is None or found.over:
+            return True
+        began = max(found.updated, state.started or 0.0)
+        return found.state == "RUNNING" and time.time() - began > _LEAST_LIFE
+
+    async def _cannot_start(self) -> bool:
+        """Whether the manager will never start it any more."""
+        try:
+            found = await self._asked()
         except ManagerError as problem:
             return not problem.transient
         if found is not None and found.state == "QUEUED":
             self._submission.disable()
         return found is None or found.state not in ("PLANNING", "QUEUED", "RUNNING")
+
+    async def _asked(self) -> Workflow | None:
+        """The manager's word of this moment."""
+        self._roster.forget()
+        return await asyncio.to_thread(self._roster.manager.workflow, self._record.ensemble, self._record.name)
 
     @property
     def _full_name(self) -> str:
@@ -378,7 +388,7 @@ class _SubmitDirectory:
         if path == self._known and self._log is not None:
             return
         self._known, self._log, self._wf_uuid = path, None, ""
-        text = _first_text(path / name for name in (_BRAINDUMP, _ASIDE)) if path else ""
+        text = _text(path / "braindump.yml") if path else ""
         if match := _WF_UUID.search(text):
             assert path is not None
             dag, planned = _DAG.search(text), _PLANNED.search(text)
@@ -395,8 +405,8 @@ class _SubmitDirectory:
 
     def watched(self) -> bool:
         """Whether monitord still watches it; what one that was killed has left is removed, as pegasus-run asks for."""
-        file = (self.path or self._run) / "monitord.pid"
-        process = _MONITORD.search(_first_text([file]))
+        file = (self.path or self._run) / _MONITORD_PID
+        process = _MONITORD.search(_text(file))
         if process is None:
             return file.exists()
         if not Path(f"/proc/{process[1]}").exists():
@@ -413,34 +423,33 @@ class _SubmitDirectory:
         (self._run / "cancelled").touch()
 
     def disable(self) -> None:
-        """Keep what is planned from being started: pegasus-run wants a braindump.yml."""
-        self._rename(_BRAINDUMP, _ASIDE)
+        """Keep what is planned from being started: pegasus-run refuses where this file is.
+
+        Where it has looked already, no harm is done: monitord starts all the same, and writes its own.
+        """
+        if self.path is not None:
+            with contextlib.suppress(OSError), (self.path / _MONITORD_PID).open("x", encoding="ascii") as file:
+                file.write(_NOBODY)
 
     def uncancel(self) -> None:
         """Let it be planned and started again."""
         (self._run / "cancelled").unlink(missing_ok=True)
-        self._rename(_ASIDE, _BRAINDUMP)
+        if self.path is not None and _text(self.path / _MONITORD_PID) == _NOBODY:
+            (self.path / _MONITORD_PID).unlink(missing_ok=True)
 
     async def remove(self) -> None:
         """Remove it from HTCondor, and give that a while."""
-        self._rename(_ASIDE, _BRAINDUMP)
         if self.path is not None:
             await asyncio.to_thread(condor.remove, self.path)
             await asyncio.sleep(_AFTER_REMOVAL)
 
-    def _rename(self, old: str, new: str) -> None:
-        path = self.path
-        if path is not None:
-            with contextlib.suppress(OSError):
-                (path / old).rename(path / new)
 
-
-def _first_text(paths: Iterable[Path]) -> str:
-    """Text of the first of these files that can be read."""
-    for path in paths:
-        with contextlib.suppress(OSError):
-            return path.read_text(encoding="utf-8", errors="replace")
-    return ""
+def _text(path: Path) -> str:
+    """What a small file says; nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 class _Quiet:
