@@ -13,6 +13,8 @@ import pytest
 
 from panorama_driver.engines.pegasus.manager import FIRST_PORT
 from panorama_driver.engines.pegasus.service import Account
+from panorama_driver.errors import EnvironmentMissingError
+from panorama_driver.testing.manager import find_venv
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,13 +30,10 @@ pwd.getpwnam = lambda name: _entry
 
 def released_python() -> Path:
     """Python of the environment that has the released pegasus-wms."""
-    folder = Path(os.environ.get("PANORAMA_PEGASUS_VENV", ROOT / ".pegasus"))
-    python = folder / "bin" / "python"
-    if not python.exists():
-        pytest.skip(
-            f"no released pegasus-wms in {folder}: python -m venv {folder}; {python} -m pip install pegasus-wms"
-        )
-    return python
+    try:
+        return find_venv() / "bin" / "python"
+    except EnvironmentMissingError as missing:
+        pytest.skip(str(missing))
 
 
 class Released:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config import Scalar, shared_folder
-from ..errors import ParameterError, WorkflowError
+from ..errors import EvaluationError, ParameterError, WorkflowError
 from ..study.client import find_study
 
 if TYPE_CHECKING:
@@ -96,6 +96,23 @@ def copy_study_file(folder: WorkflowFolder, home: Path) -> None:
     if folder.path.parent != shared_folder("workflows"):
         text = re.sub(r"^workflow:.*$", f"workflow: {json.dumps(str(folder.path))}", text, flags=re.MULTILINE)
     (home / "study.yml").write_text(text, encoding="utf-8")
+
+
+def tell_reply(reply: dict[str, Any], as_json: bool, **more: Any) -> None:
+    """Print what became of an evaluation: as JSON with `more` in it, or its responses a line each.
+
+    Raises
+    ------
+    EvaluationError
+        It has failed.
+    """
+    if as_json:
+        write_json(reply | more)
+    if reply["state"] not in ("ok", "handed"):
+        raise EvaluationError(reply["message"])
+    if not as_json:
+        for name, value in reply.get("responses", {}).items():
+            click.echo(f"{name} = {value:.6g}")
 
 
 def write_json(value: Any) -> None:

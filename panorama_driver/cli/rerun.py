@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from ..errors import EvaluationError, StudyError
+from ..errors import StudyError
 from ..study import client
-from ._common import json_option, program, study_home, study_option, write_json
+from ._common import json_option, program, study_home, study_option, tell_reply
 from .show import find
 
 
@@ -38,11 +38,6 @@ def command(which: str, wait: bool, study: Path, as_json: bool) -> None:
     [reply] = client.evaluate(
         str(home / "study.yml"), [request], lambda words: click.echo(words, err=True), until_handed=not wait
     )
-    if as_json:
-        write_json(reply)
-    if reply["state"] not in ("ok", "handed"):
-        raise EvaluationError(reply["message"])
+    tell_reply(reply, as_json)
     if not as_json:
-        for name, value in reply.get("responses", {}).items():
-            click.echo(f"{name} = {value:.6g}")
         click.echo(f"next:  {program()} status {home}", err=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import EvaluationError, StudyError
+from ..errors import StudyError
 from ..study import client
-from ._common import assignments, copy_study_file, json_option, program, write_json
+from ._common import assignments, copy_study_file, json_option, program, tell_reply
 
 if TYPE_CHECKING:
     from ..render import WorkflowFolder
@@ -45,13 +45,8 @@ def command(workflow: str, pairs: tuple[str, ...], output: Path | None, as_json:
     _check_same(folder, home)
     request = {"eval_id": "1", "variables": values, "metadata": ["makespan"]}
     [reply] = client.evaluate(str(home / "study.yml"), [request], lambda words: click.echo(words, err=True))
-    if as_json:
-        write_json(reply)
-    if reply["state"] != "ok":
-        raise EvaluationError(reply["message"])
+    tell_reply(reply, as_json)
     if not as_json:
-        for name, value in reply["responses"].items():
-            click.echo(f"{name} = {value:.6g}")
         click.echo(f"next:  {program()} show {reply['wf_uuid']} --study {home}", file=sys.stderr)
 
 

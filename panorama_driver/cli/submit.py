@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import Ensemble, load_study
-from ..errors import EvaluationError, StudyError
+from ..config import load_study
+from ..errors import StudyError
 from ..study import client
-from ._common import assignments, copy_study_file, json_option, program, write_json
+from ._common import assignments, copy_study_file, json_option, program, tell_reply
 
 if TYPE_CHECKING:
     from ..render import WorkflowFolder
@@ -68,13 +68,8 @@ def command(
     [reply] = client.evaluate(
         str(home / "study.yml"), [request], lambda words: click.echo(words, err=True), until_handed=not wait
     )
-    if as_json:
-        write_json(reply | {"study": str(home)})
-    if reply["state"] not in ("ok", "handed"):
-        raise EvaluationError(reply["message"])
+    tell_reply(reply, as_json, study=str(home))
     if not as_json:
-        for name, value in reply.get("responses", {}).items():
-            click.echo(f"{name} = {value:.6g}")
         if reply["state"] == "handed":
             click.echo(reply["name"])
         click.echo(f"next:  {program()} status {home}", err=True)
@@ -88,7 +83,6 @@ def _site(given: str) -> str:
 
 def _prepare(folder: WorkflowFolder, home: Path, settings: dict[str, Any]) -> None:
     """Make the study directory, or see that the one there is asks for the same."""
-    import msgspec
     import yaml
 
     from ..render import find_workflow
@@ -101,11 +95,9 @@ def _prepare(folder: WorkflowFolder, home: Path, settings: dict[str, Any]) -> No
         path.write_text(yaml.safe_dump(study | settings, sort_keys=False), encoding="utf-8")
         return
     there = load_study(path)
-    wanted = settings | {"ensemble": msgspec.convert(settings.get("ensemble", {}), Ensemble)}
-    if "ensemble" not in settings:
-        wanted["ensemble"] = there.ensemble
-    wanted["ensemble"] = msgspec.structs.replace(there.ensemble, name=wanted["ensemble"].name)
-    other = [name for name, value in wanted.items() if getattr(there, name) != value]
+    other = [name for name in ("engine", "site", "site_variables") if getattr(there, name) != settings[name]]
+    if "ensemble" in settings and there.ensemble.name != settings["ensemble"]["name"]:
+        other.append("ensemble")
     if find_workflow(there.workflow, home).path != folder.path:
         other.append("workflow")
     if other:

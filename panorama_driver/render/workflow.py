@@ -203,7 +203,7 @@ def plain(workflow: Any) -> dict[str, Any]:
     `write` goes through JSON twice and then through YAML, which takes seconds for 10,000 jobs; the planner takes JSON.
     """
     if workflow._has_subworkflow_jobs:
-        raise NotImplementedError("a job that is itself a workflow cannot be watched; put its jobs into this one")
+        raise WorkflowError("a job that is itself a workflow cannot be watched; put its jobs into this one")
     workflow._infer_dependencies()
     encoded = msgspec.json.encode(workflow.__json__(), enc_hook=_own_json)
     abstract: dict[str, Any] = msgspec.json.decode(encoded)

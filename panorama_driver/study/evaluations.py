@@ -65,7 +65,6 @@ class Evaluations:
         self._definition: Definition | None = None
         self._runner: Runner | None = None
         self._made_for: Study | None = None
-        self._engine = ""
         self._runners: list[Runner] = []
         self._running: dict[str, _Running] = {}
         self._alone: set[asyncio.Task[None]] = set()
@@ -194,8 +193,9 @@ class Evaluations:
         if self._definition is None or self._definition.stale:
             self._definition = Definition(self._file)
         study = self._definition.study
-        if self._runner is None or (self._made_for != study and self.idle) or self._engine != study.engine:
-            self._runner, self._made_for, self._engine = make_runner(study, self._home), study, study.engine
+        made_for = self._made_for
+        if made_for is None or (made_for != study and self.idle) or made_for.engine != study.engine:
+            self._runner, self._made_for = make_runner(study, self._home), study
             self._runners.append(self._runner)
         return self._definition
 
@@ -254,7 +254,7 @@ class Evaluations:
             state, message = "timeout", str(problem)
         except asyncio.CancelledError:
             state, message = "cancelled", _CANCELLED
-            left = self._leaving and self._engine != "local"
+            left = self._leaving and definition.study.engine != "local"
             raise
         except (PanoramaError, OSError) as problem:
             message = str(problem)

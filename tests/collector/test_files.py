@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -54,19 +53,6 @@ def bodies(name: str) -> list[dict[str, object]]:
 def record(seq: int, **more: object) -> bytes:
     raw = {"event": "kickstart.inv.online", "wf_uuid": "w1", "dag_job_id": "a_ID1", "ts": 1000.5 + seq, "seq": seq}
     return json.dumps({**raw, **more}).encode() + b"\n"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path / "store.db") as opened:
-        yield opened
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    return folder
 
 
 def seqs(store: Store) -> list[int]:

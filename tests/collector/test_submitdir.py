@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,19 +20,6 @@ from panorama_driver.store import Store, open_store
 
 SUBMIT_DIRS = Path(__file__).parents[1] / "data" / "captures" / "submitdirs"
 RUNS = ["mini-events", "mini-fail", "slurm-ok", "slurm-timeout", "slurm-pend", "slurm-badpart", "reruns"]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with open_store(tmp_path / "store.db") as opened:
-        yield opened
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture

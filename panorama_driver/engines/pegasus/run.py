@@ -17,8 +17,9 @@ from typing import Any
 
 import msgspec
 
-from ...errors import ManagerError
+from ...errors import FormatError, ManagerError
 from ...sources.dagman import DagmanLog, DagmanState, clock_of
+from ...sources.plan import braindump
 from ..outcome import Outcome
 from . import condor
 from .manager import FAILED_STATES, Workflow
@@ -36,10 +37,7 @@ _LONG_WAIT = 60.0  # [s]
 _MONITORD_PID = "monitord.pid"
 _NOBODY = "pid 4194305\n"  # above the largest that Linux gives (PID_MAX_LIMIT), so that monitord takes it for dead
 _log = logging.getLogger(__name__)
-_WF_UUID = re.compile(r'^wf_uuid: *"?([0-9a-fA-F-]{36})', re.MULTILINE)
 _MONITORD = re.compile(r"^(?:pid )?(\d+)")  # write_pid_file of Pegasus' tools/utils.py
-_DAG = re.compile(r'^dag: *"?([^"\n]+)', re.MULTILINE)
-_PLANNED = re.compile(r'^timestamp: *"?([^"\n]+)', re.MULTILINE)
 
 
 class Hooks(msgspec.Struct, frozen=True):
@@ -121,7 +119,7 @@ class PegasusRun:
         except asyncio.CancelledError:
             self._end_unwatched(self._record.name)
             raise
-        except Exception:
+        except Exception:  # whatever it was goes on to who asked; only, nobody watches the workflow now
             if handed:
                 self._end_unwatched(self._record.name)
             raise
@@ -388,14 +386,14 @@ class _SubmitDirectory:
         if path == self._known and self._log is not None:
             return
         self._known, self._log, self._wf_uuid = path, None, ""
-        text = _text(path / "braindump.yml") if path else ""
-        if match := _WF_UUID.search(text):
-            assert path is not None
-            dag, planned = _DAG.search(text), _PLANNED.search(text)
-            self._wf_uuid = match[1]
-            self._log = DagmanLog(
-                path / f"{dag[1] if dag else ''}.dagman.out", clock_of(planned[1] if planned else None)
-            )
+        if path is None:
+            return
+        try:
+            plan = braindump(_text(path / "braindump.yml"))
+        except FormatError:
+            return  # gone, or half written: there is no plan yet
+        self._wf_uuid = plan.wf_uuid
+        self._log = DagmanLog(path / f"{plan.dag}.dagman.out", clock_of(plan.timestamp))
 
     def stamp(self) -> object:
         """Something that changes whenever a job does."""
