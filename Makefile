@@ -1,7 +1,7 @@
 # make run    the main job: a real Dakota study of the nanodiamond workflow, from nothing
 # make test   every test, the type checker, the linters and the import contracts
 # make bench  side-by-side measurements
-# make nightly  the long fault and load runs as well
+# make nightly  the long fault and load runs as well, and a million damaged inputs to the parsers
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -20,6 +20,8 @@ test: $(VENV)/.test .pegasus/.made lint
 
 nightly: $(VENV)/.test .pegasus/.made lint
 	$(BIN)/python -m pytest
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..events import Event
+from ..sources.hosts import short_name
 from . import _failure, _transfers, _verdict
 from ._findings import Finding, assembled, both, first, number, text, unknown
 from ._index import AttemptIndex, JobIndex
@@ -127,13 +128,9 @@ def _host(attempt: AttemptIndex) -> Finding[str]:
     ]
     name = next((known for value in named if (known := text(value))), None)
     if name:
-        return Finding(name if _is_address(name) else name.lower().partition(".")[0])
+        return Finding(short_name(name))
     address = text(attempt.field("ip", "job_inst.host.info"))
     return Finding(address) if address else unknown("no event names the worker")
-
-
-def _is_address(name: str) -> bool:
-    return ":" in name or name.replace(".", "").isdigit()
 
 
 def _of_stream(attempt: AttemptIndex, key: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
@@ -10,6 +12,22 @@ from typing import NamedTuple, Self
 import msgspec
 
 from ..events import Event
+
+
+class Via(enum.IntFlag):
+    """The ways on which an event has come in; one that came on several has several."""
+
+    DISK = 1
+    BROKER = 2
+    HTTP = 4
+
+
+class Arrivals(NamedTuple):
+    """The number of events of one kind that have come in on exactly these ways."""
+
+    kind: str
+    via: Via
+    number: int
 
 
 class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,12 +41,15 @@ class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
         Its name, as the first event that carried one told; None where none did.
     first, last : float or None
         Event time of its earliest and latest event [s since 1970, UTC]; None where no event has a time.
+    root : str or None
+        The run at the top of its hierarchy, itself unless it is a sub-workflow; None where no event told.
     """
 
     wf_uuid: str
     label: str | None = None
     first: float | None = None
     last: float | None = None
+    root: str | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +66,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     size : int
         Its whole length [bytes].
     head : bytes
-        Its beginning, as it came.
+        As it came; of something very long the beginning only.
     buried : float or None
         When it was put aside [s since 1970, UTC]; the store fills it in.
     """
@@ -56,6 +77,22 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     head: bytes = b""
     buried: float | None = None
+
+    @property
+    def letter_id(self) -> str:
+        """Deterministic identity, of what it is and where it came from: 32 hexadecimal digits."""
+        key = repr((printable(self.source), self.offset, self.head)).encode()
+        return hashlib.blake2b(key, digest_size=16).hexdigest()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it was kept, so that it can be tried again."""
+        return bool(self.head) and len(self.head) >= self.size
+
+
+def printable(text: str) -> str:
+    """Text that can be stored: names that are no UTF-8 (surrogates, PEP 383) with backslashes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Page(NamedTuple):
@@ -81,10 +118,11 @@ class Store(ABC):
     """
 
     @abstractmethod
-    def put(self, events: Iterable[Event], *, ingested: float | None = None) -> int:
+    def put(self, events: Iterable[Event], *, ingested: float | None = None, via: Via = Via.DISK) -> int:
         """Keep `events`, all or none of them; they are committed when this returns.
 
-        An event whose `event_id` is already there is left as it is, so that anything may be put again.
+        An event whose `event_id` is already there is left as it is, so that anything may be put again; only the way
+        on which it came is added to those known.
 
         Parameters
         ----------
@@ -92,6 +130,8 @@ class Store(ABC):
             In the order in which they should be found again where their times are equal.
         ingested : float, optional
             Ingest time [s since 1970, UTC], kept beside the event's own; now, unless told.
+        via : Via
+            The way on which they came.
 
         Returns
         -------
@@ -144,6 +184,10 @@ class Store(ABC):
         """When the event first came in [s since 1970, UTC]; None where it never did."""
 
     @abstractmethod
+    def arrivals(self, wf_uuid: str) -> list[Arrivals]:
+        """How the events of a workflow came in, by kind."""
+
+    @abstractmethod
     def count(self) -> int:
         """Number of events."""
 
@@ -160,6 +204,16 @@ class Store(ABC):
     @abstractmethod
     def dead_letters(self) -> Iterator[DeadLetter]:
         """Everything buried, in the order in which it was."""
+
+    @abstractmethod
+    def exhume(self, letter_ids: Collection[str]) -> int:
+        """Take dead letters out, by their `letter_id`.
+
+        Returns
+        -------
+        int
+            How many were there.
+        """
 
     @abstractmethod
     def close(self) -> None:

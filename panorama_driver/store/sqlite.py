@@ -1,13 +1,13 @@
 """The store in one SQLite file: no service to install, one machine writes while any number of processes read.
 
 The file is in WAL mode with `synchronous=NORMAL`. What `put` returned from survives the death of the process; a power
-cut may take the last commits but leaves the file sound, and that is enough here: the run folders on disk hold the same
-events, and collecting them again adds exactly what is missing (https://www.sqlite.org/wal.html).
+cut may take the last commits but leaves the file sound, and that is enough where run folders on disk hold the same
+events, and collecting them again adds exactly what is missing. For events that are acknowledged to a broker and then
+nowhere else, a durable store uses `synchronous=FULL` (https://www.sqlite.org/wal.html).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -24,7 +24,7 @@ import msgspec
 
 from ..errors import FormatError, StoreError
 from ..events import Event
-from ._base import DeadLetter, Page, Store, WorkflowSummary
+from ._base import Arrivals, DeadLetter, Page, Store, Via, WorkflowSummary, printable
 
 _APPLICATION_ID = 0x50414E4F  # "PANO", in the file's header: tells our files from other people's
 _BUSY_TIMEOUT = 10.0  # seconds
@@ -58,6 +58,10 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             buried        REAL NOT NULL       -- [s since 1970, UTC]
         )""",
     ),
+    (
+        "ALTER TABLE events ADD COLUMN via INTEGER NOT NULL DEFAULT 1",  # Via: the ways on which it came
+        "ALTER TABLE workflows ADD COLUMN root TEXT",
+    ),
 )
 """What brings a file from schema version N to N + 1, at place N. Released entries never change."""
 
@@ -65,13 +69,16 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 _SELECT_HEADER = """SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema)
     FROM pragma_user_version, pragma_application_id"""
 _INSERT_EVENT = """INSERT OR IGNORE INTO events
-    (event_id, wf_uuid, kind, ts, ingested, job_id, attempt, invocation, fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_INSERT_WORKFLOW = """INSERT INTO workflows (wf_uuid, label) VALUES (?, ?) ON CONFLICT (wf_uuid)
-    DO UPDATE SET label = excluded.label WHERE label IS NULL AND excluded.label IS NOT NULL"""
+    (event_id, wf_uuid, kind, ts, ingested, job_id, attempt, invocation, fields, via)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_ADD_WAY = "UPDATE events SET via = via | ?1 WHERE wf_uuid = ?2 AND event_id = ?3 AND via & ?1 = 0"
+_INSERT_WORKFLOW = """INSERT INTO workflows (wf_uuid, label, root) VALUES (?, ?, ?) ON CONFLICT (wf_uuid)
+    DO UPDATE SET label = coalesce(label, excluded.label), root = coalesce(root, excluded.root)
+    WHERE (label IS NULL AND excluded.label IS NOT NULL) OR (root IS NULL AND excluded.root IS NOT NULL)"""
 _INSERT_LETTER = """INSERT OR IGNORE INTO dead_letters
     (letter_id, reason, source, source_offset, size, head, buried) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _COLUMNS = "kind, wf_uuid, ts, job_id, attempt, invocation, fields"
-_SELECT_WORKFLOWS = """SELECT wf_uuid, label,
+_SELECT_WORKFLOWS = """SELECT wf_uuid, label, root,
     (SELECT min(ts) FROM events WHERE events.wf_uuid = workflows.wf_uuid),
     (SELECT max(ts) FROM events WHERE events.wf_uuid = workflows.wf_uuid)
     FROM workflows ORDER BY rowid"""
@@ -86,6 +93,8 @@ class SQLiteStore(Store):
         The file; made with mode 0600 where it is missing. Beside it SQLite keeps `-wal` and `-shm`.
     readonly : bool
         Only look. The file must be there, and a writer is not disturbed.
+    durable : bool
+        What `put` returned from survives a power cut as well.
 
     Raises
     ------
@@ -93,24 +102,28 @@ class SQLiteStore(Store):
         The file is missing (`readonly`), is no store, was written by a newer version, or cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, readonly: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, readonly: bool = False, durable: bool = False) -> None:
         self.path = Path(path)
         self.readonly = readonly
         self._lock = threading.Lock()
         with self._explained("open"):
             self._connection = self._open_to_read() if readonly else self._open_to_write()
+            if durable:
+                self._connection.execute("PRAGMA synchronous = FULL")
 
-    def put(self, events: Iterable[Event], *, ingested: float | None = None) -> int:
+    def put(self, events: Iterable[Event], *, ingested: float | None = None, via: Via = Via.DISK) -> int:
         events = list(events)
         if not events:
             return 0
         now = time.time() if ingested is None else ingested
         try:
-            rows = [_row(event, now) for event in events]
-            labels = _labels(events)
+            rows = [_row(event, now, via) for event in events]
+            workflows = _workflows(events)
             with self._lock, self._explained("write to"), _transaction(self._connection) as connection:
                 new = connection.executemany(_INSERT_EVENT, rows).rowcount
-                connection.executemany(_INSERT_WORKFLOW, labels.items())
+                if new < len(rows):
+                    connection.executemany(_ADD_WAY, [(int(via), row[1], row[0]) for row in rows])
+                connection.executemany(_INSERT_WORKFLOW, workflows)
         except (StoreError, ValueError, TypeError, OverflowError):
             _refuse_misfits(events)
             raise
@@ -123,8 +136,8 @@ class SQLiteStore(Store):
 
     def workflows(self) -> list[WorkflowSummary]:
         return [
-            WorkflowSummary(wf_uuid=wf_uuid, label=label, first=first, last=last)
-            for wf_uuid, label, first, last in self._rows(_SELECT_WORKFLOWS)
+            WorkflowSummary(wf_uuid=wf_uuid, label=label, first=first, last=last, root=root)
+            for wf_uuid, label, root, first, last in self._rows(_SELECT_WORKFLOWS)
         ]
 
     def since(self, cursor: int = 0, kinds: Collection[str] | None = None, *, limit: int = 1000) -> Page:
@@ -140,6 +153,10 @@ class SQLiteStore(Store):
         query = "SELECT ingested FROM events WHERE wf_uuid = ? AND event_id = ?"
         rows = self._rows(query, (event.wf_uuid, bytes.fromhex(event.event_id)))
         return rows[0][0] if rows else None
+
+    def arrivals(self, wf_uuid: str) -> list[Arrivals]:
+        query = "SELECT kind, via, count(*) FROM events WHERE wf_uuid = ? GROUP BY kind, via ORDER BY kind, via"
+        return [Arrivals(kind, Via(via), number) for kind, via, number in self._rows(query, (wf_uuid,))]
 
     def count(self) -> int:
         total: int = self._rows("SELECT count(*) FROM events")[0][0]
@@ -157,6 +174,11 @@ class SQLiteStore(Store):
         query = f"SELECT {columns} FROM dead_letters ORDER BY rowid"
         for reason, source, offset, size, head, buried in self._stream(query):
             yield DeadLetter(reason=reason, source=source, offset=offset, size=size, head=head, buried=buried)
+
+    def exhume(self, letter_ids: Collection[str]) -> int:
+        rows = [(bytes.fromhex(letter_id),) for letter_id in letter_ids]
+        with self._lock, self._explained("write to"), _transaction(self._connection) as connection:
+            return connection.executemany("DELETE FROM dead_letters WHERE letter_id = ?", rows).rowcount
 
     def close(self) -> None:
         with self._lock, self._explained("close"):
@@ -313,7 +335,7 @@ def _sibling(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _row(event: Event, ingested: float) -> tuple[Any, ...]:
+def _row(event: Event, ingested: float, via: Via) -> tuple[Any, ...]:
     return (
         bytes.fromhex(event.event_id),
         event.wf_uuid,
@@ -324,6 +346,7 @@ def _row(event: Event, ingested: float) -> tuple[Any, ...]:
         event.attempt,
         event.invocation,
         _encoded(event.fields),
+        int(via),
     )
 
 
@@ -356,14 +379,20 @@ def _decoded(text: str) -> dict[str, Any]:
     return fields
 
 
-def _labels(events: list[Event]) -> dict[str, str | None]:
-    """The workflows of these events, each with its name where one of them tells it."""
-    labels: dict[str, str | None] = {}
+def _workflows(events: list[Event]) -> list[tuple[str, str | None, str | None]]:
+    """The workflows of these events, each with its name and its root where one of them tells it."""
+    found: dict[str, tuple[str | None, str | None]] = {}
     for event in events:
-        if labels.get(event.wf_uuid) is None:
-            label = event.fields.get("dax_label") or event.fields.get("wf_label")
-            labels[event.wf_uuid] = label if isinstance(label, str) else None
-    return labels
+        label, root = found.get(event.wf_uuid, (None, None))
+        if label is None or root is None:
+            fields = event.fields
+            label = label or _text(fields.get("dax_label") or fields.get("wf_label"))
+            found[event.wf_uuid] = label, root or _text(fields.get("root_xwf_id"))
+    return [(wf_uuid, label, root) for wf_uuid, (label, root) in found.items()]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _kind_condition(kinds: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
@@ -373,12 +402,9 @@ def _kind_condition(kinds: Collection[str] | None) -> tuple[str, tuple[str, ...]
 
 
 def _letter_row(letter: DeadLetter) -> tuple[Any, ...]:
-    source = letter.source.encode("utf-8", "backslashreplace").decode()
-    reason = letter.reason.encode("utf-8", "backslashreplace").decode()
-    key = repr((source, letter.offset, letter.head)).encode()
     buried = time.time() if letter.buried is None else letter.buried
-    digest = hashlib.blake2b(key, digest_size=16).digest()
-    return digest, reason, source, letter.offset, letter.size, letter.head, buried
+    told = printable(letter.reason), printable(letter.source)
+    return bytes.fromhex(letter.letter_id), *told, letter.offset, letter.size, letter.head, buried
 
 
 class _Key(msgspec.Struct):
@@ -404,7 +430,7 @@ def _refuse_misfits(events: list[Event]) -> None:
         key = {name: getattr(event, name) for name in _Key.__struct_fields__}
         try:
             msgspec.json.decode(msgspec.json.encode(key), type=_Key)
-            _row(event, 0.0)[-1].encode()
+            _encoded(event.fields).encode()
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise FormatError(
                 f"event {event.kind!r} of workflow {event.wf_uuid!r} cannot be stored: {error}"

@@ -11,7 +11,7 @@ import pytest
 
 from ..errors import FormatError, StoreError
 from ..events import Event
-from ._base import DeadLetter, Store
+from ._base import Arrivals, DeadLetter, Store, Via
 
 
 class StoreContract(ABC):
@@ -148,6 +148,34 @@ class StoreContract(ABC):
             assert store.bury(letters) == 0
         with self.reopen(tmp_path, readonly=True) as store:
             assert list(store.dead_letters()) == letters
+
+    def test_a_dead_letter_can_be_taken_out_once(self, tmp_path: Path) -> None:
+        letters = [DeadLetter(reason="no JSON", source=source, size=1, head=b"{", buried=1.0) for source in "ab"]
+        with self.reopen(tmp_path) as store:
+            store.bury(letters)
+            assert store.exhume([letters[0].letter_id]) == 1
+            assert store.exhume([letters[0].letter_id]) == 0
+            assert list(store.dead_letters()) == letters[1:]
+
+    def test_every_way_on_which_an_event_came_is_known_and_the_event_still_one_row(self, tmp_path: Path) -> None:
+        events = [sample(seq) for seq in range(4)]
+        with self.reopen(tmp_path) as store:
+            assert store.put(events[:2], via=Via.BROKER) == 2
+            assert store.put(events[:3], via=Via.DISK) == 1
+            assert store.put(events[1:3], via=Via.BROKER) == 0
+            assert store.put(events[3:], via=Via.HTTP) == 1
+            assert store.put(events[3:], via=Via.HTTP) == 0
+            assert store.arrivals("w1") == [
+                Arrivals("kickstart.inv.online", Via.DISK | Via.BROKER, 3),
+                Arrivals("kickstart.inv.online", Via.HTTP, 1),
+            ]
+            assert store.arrivals("unknown") == []
+
+    def test_a_sub_workflow_knows_its_root(self, tmp_path: Path) -> None:
+        with self.reopen(tmp_path) as store:
+            store.put([sample(1), sample(2, wf_uuid="w2", fields={"root_xwf_id": "w1"})])
+            store.put([sample(3, fields={"root_xwf_id": "w1"})])
+            assert [(w.wf_uuid, w.root) for w in store.workflows()] == [("w1", "w1"), ("w2", "w1")]
 
     def test_a_readonly_store_refuses_to_be_written(self, tmp_path: Path) -> None:
         self.reopen(tmp_path).close()
