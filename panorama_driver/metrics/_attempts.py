@@ -42,6 +42,7 @@ def measure(attempt: AttemptIndex, job: JobIndex, workflow_ended: float | None) 
     findings: dict[str, Finding[Any]] = {
         "state": state,
         "ran": Finding(attempt.ran),
+        "guessed": Finding(attempt.guessed, "by their time" if attempt.guessed else ""),
         "exit_code": _verdict.decoded(status),
         "signal": _verdict.signal(status),
         "failure": _failure.failure(attempt, state, status),

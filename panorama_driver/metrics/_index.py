@@ -1,7 +1,8 @@
 """The events of one run, sorted to the job and the attempt they tell of.
 
 Pegasus numbers attempts; worker records of Panorama know only the scheduler's name for one (`condor_job_id` is
-`sched_id`), Globus' know neither. What cannot be given to exactly one attempt stays apart and is counted.
+`sched_id`), Globus' know neither. A record that names no attempt goes to the only one of its job, or to the only one
+within whose time it lies, which is a guess and counted as one. What fits no single attempt stays apart and is counted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class AttemptIndex:
         self.events: dict[str, list[Event]] = defaultdict(list)
         self.samples: list[Event] = []
         self.transfer_events: list[Event] = []
+        self.guessed = 0
 
     def all(self, name: str) -> list[Event]:
         """Events of one kind, given without `stampede.`."""
@@ -125,19 +127,27 @@ class JobIndex:
     def settle(self) -> None:
         """Give the records that know no attempt to the one they belong to."""
         for event in self.loose:
-            owner = self._owner(event)
+            owner = self._named(event) or self._guessed(event)
             if owner is None:
                 self.unmatched.append(event)
             else:
                 _file(owner, event)
 
-    def _owner(self, event: Event) -> AttemptIndex | None:
-        candidates = self.attempts
-        if sched := _sched_id(event):
-            candidates = [attempt for attempt in candidates if attempt.sched_id in (sched, None)]
+    def _named(self, event: Event) -> AttemptIndex | None:
+        """The attempt that the record names by the scheduler's name; of a job tried once a record needs no name."""
+        sched = _sched_id(event)
+        named = [attempt for attempt in self.attempts if sched in (None, attempt.sched_id)]
+        return named[0] if len(named) == 1 else None
+
+    def _guessed(self, event: Event) -> AttemptIndex | None:
+        sched = _sched_id(event)
+        candidates = [attempt for attempt in self.attempts if sched is None or attempt.sched_id in (sched, None)]
         if len(candidates) > 1:
             candidates = [attempt for attempt in candidates if _within(event, attempt.window())]
-        return candidates[0] if len(candidates) == 1 else None
+        if len(candidates) != 1:
+            return None
+        candidates[0].guessed += 1
+        return candidates[0]
 
 
 class WorkflowIndex:

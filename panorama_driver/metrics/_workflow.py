@@ -42,6 +42,7 @@ def correlate(events: Iterable[Event], *, slots: int | None = None) -> WorkflowM
     findings = _span(index) | _counts(jobs) | _costs(jobs, attempts) | _features(jobs, attempts)
     findings |= _shape(index, jobs, findings, slots)
     findings["unmatched"] = _unmatched(index)
+    findings["guessed"] = _guessed(attempts)
     return WorkflowMetrics(wf_uuid=index.wf_uuid, jobs=jobs, **assembled(findings))
 
 
@@ -56,6 +57,12 @@ def _unmatched(index: WorkflowIndex) -> Finding[int]:
     told = sorted({event.job_id or "no job" for event in index.unmatched})
     why = f"no single attempt fits the records of {', '.join(told[:3])}" if told else ""
     return Finding(len(index.unmatched), why)
+
+
+def _guessed(attempts: tuple[AttemptMetrics, ...]) -> Finding[int]:
+    jobs = sorted({attempt.job_id for attempt in attempts if attempt.guessed})
+    why = f"records of {', '.join(jobs[:3])} name no attempt" if jobs else ""
+    return Finding(sum(attempt.guessed for attempt in attempts), why)
 
 
 def _span(index: WorkflowIndex) -> dict[str, Finding[Any]]:

@@ -137,6 +137,8 @@ class AttemptMetrics(Measures, frozen=True, kw_only=True):
         [s since 1970] handed to the scheduler; started and ended on the worker (where only the scheduler knows, its).
     local_time : float or None
         [s] between start and end as the scheduler saw them (`local_dur`), whole seconds.
+    guessed : int
+        Worker records that name no attempt and were given to this one by their time; they are in its sums.
     """
 
     job_id: str
@@ -146,6 +148,7 @@ class AttemptMetrics(Measures, frozen=True, kw_only=True):
     start: float | None = None
     end: float | None = None
     local_time: float | None = None
+    guessed: int = 0
 
 
 class JobMetrics(Measures, frozen=True, kw_only=True):
@@ -238,6 +241,8 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
         By job id.
     unmatched : int
         Worker records that could not be given to one attempt and so are in no sum.
+    guessed : int
+        Worker records that were given to an attempt by their time alone.
     reasons, sources : dict of str to str
         As in `Measures`.
     """
@@ -287,6 +292,7 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
     o_1_s: float | None = None
     jobs: tuple[JobMetrics, ...] = ()
     unmatched: int = 0
+    guessed: int = 0
     reasons: dict[str, str]
     sources: dict[str, str]
 

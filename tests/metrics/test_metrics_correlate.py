@@ -201,6 +201,15 @@ def test_a_transfer_record_without_any_key_goes_to_the_attempt_of_its_time() -> 
     assert [attempt.bytes_transferred for attempt in attempts] == [None, 10]
 
 
+def test_a_record_given_to_an_attempt_by_its_time_alone_is_said_to_be_guessed() -> None:
+    run = Run().attempt("in", 1, 0, 0, 10, raw_status=256).attempt("in", 2, 20, 20, 10).attempt("out", 3, 40, 40, 10)
+    run.file("in", 22, 23, 10).file("in", 2, 3, 10, attempt=1).file("out", 41, 42, 10)
+    workflow = correlate(run.events)
+    assert [attempt.guessed for attempt in workflow.job("in").attempts] == [0, 1]
+    assert (workflow.guessed, workflow.unmatched) == (1, 0)
+    assert "records of in name no attempt" in workflow.sources["guessed"]
+
+
 def test_a_payload_of_the_transfer_tool_counts_as_its_record() -> None:
     run = Run().jobs("in", type=2).attempt("in", 1, 0, 0, 10)
     times = {"transfer_start_time": 1, "transfer_completion_time": 3, "bytes_transferred": 9, "total_files": 2}
