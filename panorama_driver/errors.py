@@ -13,7 +13,10 @@
      |    +-- EvaluationTimeoutError
      |    +-- EvaluationCancelledError
      +-- StoreError                the store cannot be opened or written
+     +-- SpoolFullError            a spool can take no more until what it holds was passed on
+     +-- BrokerError               a message broker cannot be reached, or refuses: exit code 3
      +-- ServerError               the study server cannot be started or reached
+     +-- GlobusError               Globus cannot be reached, or refuses: exit code 3
      +-- ManagerError              Pegasus' Ensemble Manager cannot be started or reached, or refuses: exit code 3
 
 A message says what happened, where (path, key, value) and what to do next.
@@ -78,6 +81,26 @@ class StoreError(PanoramaError, OSError):
     """The store cannot be opened, read or written."""
 
 
+class SpoolFullError(PanoramaError, OSError):
+    """A spool can take no more until what it holds was passed on."""
+
+
+class BrokerError(PanoramaError, ConnectionError):
+    """A message broker cannot be reached, or refuses.
+
+    Attributes
+    ----------
+    transient : bool
+        The same may succeed later: the broker was away or starting.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
 class ServerError(PanoramaError, ConnectionError):
     """The study server cannot be started or reached."""
 
@@ -89,6 +112,25 @@ class ManagerError(PanoramaError, ConnectionError):
     ----------
     transient : bool
         The same may succeed later: the manager was away, slow or busy.
+    status : int or None
+        HTTP status of its answer; None where there was none.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, transient: bool = False, status: int | None = None) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.status = status
+
+
+class GlobusError(PanoramaError, ConnectionError):
+    """Globus' Transfer service cannot be reached, or refuses.
+
+    Attributes
+    ----------
+    transient : bool
+        The same may succeed later: the service was away or busy.
     status : int or None
         HTTP status of its answer; None where there was none.
     """

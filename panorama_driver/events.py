@@ -36,6 +36,7 @@ _DISCRIMINATORS = (
     "sched_id",
     "hostname",
     "pid",
+    "gpu_id",
     "seq",
     "source_url",
     "destination_url",
@@ -57,13 +58,21 @@ _RECURRING = frozenset(
     )
 )
 """What an attempt may meet more than once; everything else of an attempt happens once."""
-_TELLING = {"stampede.job_inst.host.info": ("ip",), "stampede.job_inst.tag": ("name",)}
+_TELLING = {
+    "stampede.job_inst.host.info": ("ip",),
+    "stampede.job_inst.tag": ("name",),
+    "darshan.log": ("data",),
+    "transfer.tcp": ("source", "c_ip", "c_port", "s_ip", "s_port"),
+    "darshan.report": ("log", "reader"),
+}
+"""What tells events of one kind apart beside what tells others."""
 _TIMELESS = frozenset(
     "stampede." + name
     for name in ("wf.plan", "xwf.start", "xwf.end", "xwf.meta", "task.meta", "rc.meta", "rc.pfn", "int.metric")
 )
 """Kinds outside of attempts that their fields tell apart, and whose time depends on who tells."""
-_DIGEST_WHOLE = frozenset({"stampede.task.monitoring", "transfer.inv.go"})
+_DIGEST_WHOLE = frozenset({"stampede.task.monitoring", "transfer.inv.go", "transfer.go.event"})
+_GLOBUS_ENDS = ("SUCCEEDED", "FAILED")
 _ADDED_BY_MONITORD = frozenset(
     {
         "root_xwf_id",
@@ -122,6 +131,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 def _distinction(event: Event) -> list[str]:
     """What tells an event from others of its kind and key."""
     kind, fields = event.kind, event.fields
+    if kind == "transfer.inv.go" and fields.get("status") in _GLOBUS_ENDS and fields.get("task_id"):
+        return [str(fields["task_id"]), str(fields["status"])]  # it ends once, whoever tells and however much of it
     if kind in _DIGEST_WHOLE:
         told = sorted(fields.keys() - _ADDED_BY_MONITORD)
         return [_plain(event.ts), *(f"{key}={_plain(fields[key])}" for key in told)]
@@ -130,7 +141,8 @@ def _distinction(event: Event) -> list[str]:
         if kind == "stampede.inv.end":
             own.append(_witness(fields))
         return [*own, _plain(event.ts)] if kind in _RECURRING else own
-    own = [f"{key}={_plain(fields[key])}" for key in _DISCRIMINATORS if fields.get(key) not in (None, "")]
+    telling = (*_DISCRIMINATORS, *_TELLING.get(kind, ()))
+    own = [f"{key}={_plain(fields[key])}" for key in telling if fields.get(key) not in (None, "")]
     timeless = fields.get("seq") is not None or kind in _TIMELESS
     return own if timeless else [*own, _plain(event.ts)]
 

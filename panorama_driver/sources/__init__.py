@@ -7,12 +7,12 @@ from typing import Any
 
 from ..errors import FormatError
 from ..events import Event
-from . import payload, stampede, worker
+from . import payload, stampede, traces, transfers, worker
 from ._fields import flattened
 
 __all__ = ["expand", "parse"]
 
-_PARSERS = {"stampede": stampede.parse, "kickstart": worker.parse, "transfer": worker.parse, "darshan": worker.parse}
+_PARSERS = {"stampede": stampede.parse, "kickstart": traces.parse, "transfer": transfers.parse, "darshan": worker.parse}
 
 
 def parse(raw: Mapping[str, Any]) -> Event:
@@ -36,13 +36,14 @@ def expand(raw: Mapping[str, Any]) -> list[Event]:
     """Turn one raw record into all events that it holds.
 
     An event that brought home a payload of our probe (key `panorama`) becomes itself without the payload, an event a
-    trace record, the same as if the record had arrived online, and a `darshan.log` event a Darshan log.
+    trace record, the same as if the record had arrived online, and a `darshan.log` event a Darshan log. The end of a
+    job also gives the transfers that Pegasus' own tool made in it.
 
     Raises
     ------
     FormatError
         As of `parse`, or the payload is damaged.
     """
-    if payload.KEY not in raw:
-        return [parse(raw)]
-    return [parse(record) for record in payload.unpacked(flattened(raw))]
+    records = payload.unpacked(flattened(raw)) if payload.KEY in raw else [raw]
+    events = [parse(record) for record in records]
+    return [*events, *(transfer for event in events for transfer in transfers.of_job(event))]

@@ -6,6 +6,7 @@ depends on no monitord. DAGMan appends to it across restarts. Its times are loca
 
 from __future__ import annotations
 
+import calendar
 import os
 import re
 import time
@@ -77,7 +78,8 @@ def clock_of(planned: str | None) -> Clock:
         return local_clock
 
     def fixed(year: int, month: int, day: int, hour: int, minute: int, second: int) -> float:
-        return datetime(year, month, day, hour, minute, second, tzinfo=moment.tzinfo).timestamp()
+        # Unlike datetime it knows a 60th second, which is the one after the 59th.
+        return calendar.timegm((year, month, day, hour, minute, second)) - offset.total_seconds()
 
     return fixed
 

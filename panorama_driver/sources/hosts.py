@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+
+_AROUND = re.compile(r"^[\s\[\]]+|[\s\[\].]+$")
 
 
 def short_name(name: str) -> str:
@@ -11,8 +14,8 @@ def short_name(name: str) -> str:
     gethostname(2) gives `Nid00042`, getfqdn `nid00042.cluster.example.org`, kickstart's record either, and DNS may end
     it with a dot. Two hosts of one name in two domains are taken for one: jobs of one run never meet that.
     """
-    name = name.strip().strip("[]").rstrip(".")
+    bare = _AROUND.sub("", name)
     try:
-        return str(ipaddress.ip_address(name.partition("%")[0]))
+        return str(ipaddress.ip_address(bare.partition("%")[0]))
     except ValueError:
-        return name.partition(".")[0].lower()
+        return _AROUND.sub("", bare.partition(".")[0]).lower()

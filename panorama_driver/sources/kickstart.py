@@ -25,6 +25,7 @@ RECORD_LIMIT = 8 << 20
 
 _LINE = 1 << 22  # bytes; a payload in one line may have 2,000,000
 _BEGIN = "- invocation:"
+_VERSION = "  version:"  # what follows it in every record
 _SUMMARY = re.compile(r"\[(?:cluster|seqexec)-(task|summary)\b(.*?)\]")
 _PAIR = re.compile(r'(\S+?)\s*=\s*(?:"([^"]*)"|([^",\s]+))')
 _DATA = "      data: |"
@@ -189,7 +190,8 @@ class _Multipart(_Part):
 
     def take(self, line: str) -> None:
         self._size += len(line) + 1
-        if self._size <= RECORD_LIMIT and line[:1] in ("", " ", "-", "l"):  # `location:` of AWS Batch is no list
+        wanted = line[:1] in ("", " ", "-", "l") and line != "---"  # `location:` of AWS Batch is no list
+        if wanted and self._size <= RECORD_LIMIT:
             self._lines.append(line)
 
     def finish(self, invocations: list[Invocation], multipart: list[dict[str, Any]], problems: list[str]) -> None:
@@ -211,9 +213,13 @@ class _Multipart(_Part):
 
 
 class _Record(_Part):
-    """One invocation record; what is large or unused is left out before YAML sees it."""
+    """One invocation record; what is large or unused is left out before YAML sees it.
 
-    def __init__(self) -> None:
+    A kickstart that was killed leaves half a line, behind which the next one's record begins.
+    """
+
+    def __init__(self, versioned: bool = False) -> None:
+        self._versioned = versioned
         self._lines = [f"{_BEGIN} true"]
         self._size = 0
         self._skipping: int | None = None
@@ -222,7 +228,14 @@ class _Record(_Part):
         self._texts: dict[str, _Tail] = {}
         self._extra: dict[str, Any] = {}
 
+    def follower(self, line: str) -> _Part | None:
+        if self._versioned and line.startswith(_VERSION):
+            return _Record(versioned=True)
+        return super().follower(line)
+
     def take(self, line: str) -> None:
+        if line.startswith(_VERSION):
+            self._versioned = True
         if self._text is not None:
             if line.startswith(_TEXT) or not line.strip():
                 self._text.add(line[len(_TEXT) :])
@@ -404,8 +417,10 @@ def _whole(value: object) -> int | None:
 
 
 def _epoch(value: object) -> float | None:
+    """Seconds since 1970 of an ISO 8601 time; a leap second, which datetime does not know, is the one after it."""
+    before, leap, after = str(value).partition(":60")
     try:
-        return datetime.fromisoformat(str(value)).timestamp()
+        return datetime.fromisoformat(f"{before}:59{after}" if leap else before).timestamp() + bool(leap)
     except ValueError:
         return None
 

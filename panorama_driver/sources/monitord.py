@@ -16,7 +16,7 @@ from . import payload
 from .dagman import Happening
 from .kickstart import File, Invocation, Records
 from .plan import Braindump, Dag, Script, SubmitFile, within
-from .stampede import wait_status
+from .stampede import exit_code, wait_status
 
 Raw = dict[str, Any]
 
@@ -628,10 +628,10 @@ def _merge(told: Raw, item: Raw) -> None:
 
 
 def _summary(program: Invocation) -> Raw:
-    code = None if program.status is None or program.status & 0x7F or program.status < 0 else program.status >> 8
+    code = exit_code(program.status)
     return _known(
         transformation=program.transformation,
-        exitcode=code,
+        exitcode=None if code is None or code < 0 else code,
         duration=program.duration,
         user=program.user,
         hostaddr=program.hostaddr,

@@ -1,4 +1,4 @@
-"""Records written on the worker: `kickstart.inv.online` traces and `transfer.inv.local[.single]` of staged files."""
+"""Records that a job's own machine tells, and of which nothing but the key is read: staged files, Darshan's logs."""
 
 from __future__ import annotations
 

@@ -75,6 +75,21 @@ def test_records_that_follow_each_other_without_a_summary_between_are_both_read(
     assert len(read(KILLED + PAYLOAD).invocations) == 2
 
 
+@pytest.mark.parametrize("place", [b"    utime: ", b"        before", b"    status:", b"  derivation"])
+def test_a_record_that_begins_behind_half_a_line_of_a_killed_one_is_another(place: bytes) -> None:
+    half = PAYLOAD[: PAYLOAD.index(place) + len(place) - 2]
+    killed, whole = read(half + KILLED).invocations
+    assert (killed.transformation, whole.transformation) == ("demo::payload:1.0", "demo::step:1.0")
+    assert (killed.status in (None, 0), whole.status, whole.start) == (True, 15, 1795350250.4)
+
+
+def test_documents_of_yaml_may_stand_between_marks() -> None:
+    marked = b"---\n" + KILLED + b"\n...\n---\n" + PAYLOAD.replace(b"multipart\n", b"multipart\n---\n")
+    records = read(marked)
+    assert ([program.status for program in records.invocations], records.problems) == ([15, 0], ())
+    assert len(records.multipart) == len(read(PAYLOAD).multipart) > 0
+
+
 def test_lines_of_the_batch_system_within_a_record_are_left_out() -> None:
     lines = KILLED.splitlines(keepends=True)
     mixed = b"".join([*lines[:30], b"slurmstepd: error: *** JOB 9 CANCELLED\n", *lines[30:]])
