@@ -46,6 +46,19 @@ os.fsync(file)
 os._exit(0)
 """
 WRITTEN = 1024 * 65536
+CONNECTIONS = """
+import socket
+server = socket.create_server(("127.0.0.1", 0), backlog=200)
+pairs = []
+for _ in range(100):
+    client = socket.create_connection(server.getsockname())
+    pairs.append((client, server.accept()[0]))
+end = time.monotonic() + 4
+while time.monotonic() < end:
+    for one, other in pairs: one.send(bytes(500)); other.recv(500)
+    time.sleep(0.2)
+os._exit(0)
+"""
 
 
 @dataclass(frozen=True)
@@ -79,8 +92,8 @@ class Bench:
     def job(self, body: str) -> list[str]:
         return [sys.executable, "-IS", "-c", PRELUDE + body + "\ntell()", str(self.folder / "truth")]
 
-    def probed(self, job: list[str], interval: float = 1.0) -> list[str]:
-        return [*command(), "--interval", str(interval), "--trace", str(self.folder / "trace"), "--", *job]
+    def probed(self, job: list[str], interval: float = 1.0, *more: str) -> list[str]:
+        return [*command(), *more, "--interval", str(interval), "--trace", str(self.folder / "trace"), "--", *job]
 
     def truth(self) -> float:
         return float((self.folder / "truth").read_text())
@@ -162,7 +175,27 @@ def own_cost(bench: Bench) -> list[Cost]:
         Cost("start and end of the probe, wall", statistics.median(probed[1] - bare[1] for bare, probed in pairs), "s"),
         Cost("share of a core at a 1 s interval, 1 process", 100 * one, "%"),
         Cost("share of a core at a 1 s interval, 100 processes", 100 * many, "%"),
+        Cost("share of a core, --tcp and 200 active sockets", 100 * watching_cost(bench), "%"),
     ]
+
+
+def watching_cost(bench: Bench) -> float:
+    """CPU time of the probe itself beside a job with connections, all ends of which are its own [s/s]."""
+    costs = []
+    for _ in range(bench.runs):
+        words = bench.probed(bench.job(CONNECTIONS), 1.0, "--tcp")
+        pid = os.posix_spawn(words[0], words, os.environ)
+        time.sleep(1.5)
+        begun, used = time.monotonic(), own_cpu(pid)
+        time.sleep(2)
+        costs.append((own_cpu(pid) - used) / (time.monotonic() - begun))
+        os.waitpid(pid, 0)
+    return statistics.median(costs)
+
+
+def own_cpu(pid: int) -> float:
+    """CPU time of a process without its children [s]."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def sample_cost(bench: Bench, job: list[str]) -> float:

@@ -27,7 +27,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol, TypeVar
 
 from .errors import ResponseError
-from .metrics import AttemptMetrics, JobMetrics, WorkflowMetrics
+from .metrics import (
+    AttemptMetrics,
+    DarshanFile,
+    DarshanLustre,
+    DarshanModule,
+    DarshanSummary,
+    JobMetrics,
+    TcpSummary,
+    WorkflowMetrics,
+)
 
 OUTPUT_LIMIT = 64 * 1024 * 1024
 """A larger output file is not read [bytes]."""
@@ -38,8 +47,19 @@ STEP_LIMIT = 500_000
 
 _STEP = re.compile(r"\.?(?P<name>[^.\[\]]+)|\[(?P<index>-?\d+)\]")
 _PATH = re.compile(r"([^.\[\]]+|\[-?\d+\])(\.[^.\[\]]+|\[-?\d+\])*")
-_Record = WorkflowMetrics | JobMetrics | AttemptMetrics
+_Darshan = DarshanSummary | DarshanModule | DarshanLustre | DarshanFile
+_Record = WorkflowMetrics | JobMetrics | AttemptMetrics | TcpSummary | _Darshan
 _NOT_METRICS = {"reasons", "sources"}
+_NOUNS = {
+    WorkflowMetrics: "workflow",
+    JobMetrics: "a job",
+    AttemptMetrics: "an attempt",
+    TcpSummary: "tcp",
+    DarshanSummary: "darshan",
+    DarshanModule: "a module of darshan",
+    DarshanLustre: "darshan.lustre",
+    DarshanFile: "a file of darshan",
+}
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
@@ -355,19 +375,26 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 class _View:
     """A record of metrics as an expression sees it: what is unknown raises with its reason."""
 
-    __slots__ = ("_record",)
+    __slots__ = ("_record", "_words")
 
-    def __init__(self, record: _Record) -> None:
+    def __init__(self, record: _Record, words: str = "workflow") -> None:
         self._record = record
+        self._words = words
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._record, name)
         if value is None and not _is_text(_hints(type(self._record))[name]):
-            reason = self._record.reasons.get(name, "no reason was recorded")
-            raise ResponseError(f"{_title(self._record)}: {name} is unknown: {reason}")
+            reason = getattr(self._record, "reasons", {}).get(name, "no reason was recorded")
+            raise ResponseError(f"{self._words}: {name} is unknown: {reason}")
         if isinstance(value, tuple):
-            return tuple(_View(entry) if isinstance(entry, _Record) else entry for entry in value)
-        return value
+            return tuple(_View(entry, _title(entry)) if isinstance(entry, _Record) else entry for entry in value)
+        return self._below(value, name) if isinstance(value, _Record) else value
+
+    def _below(self, record: _Record, name: str) -> _View:
+        """A record within this one; a sum that lacks some logs is a lower bound, which would mislead."""
+        if isinstance(record, DarshanSummary) and not record.complete:
+            raise ResponseError(f"{self._words}: {name} does not tell all: {'; '.join(record.problems)}")
+        return _View(record, f"{self._words}: {name}")
 
 
 def _title(record: _Record) -> str:
@@ -566,6 +593,5 @@ def _metric(owner: object, name: str, text: str) -> object:
         )
     hints = _hints(kind)
     if name not in hints:
-        noun = {WorkflowMetrics: "workflow", JobMetrics: "a job", AttemptMetrics: "an attempt"}[kind]
-        raise ResponseError(f"{noun} has no metric {name!r}; {_nearest(name, list(hints))}")
+        raise ResponseError(f"{_NOUNS[kind]} has no metric {name!r}; {_nearest(name, list(hints))}")
     return hints[name]

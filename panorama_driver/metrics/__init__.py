@@ -9,16 +9,36 @@ from __future__ import annotations
 
 from ._failure import failure_words
 from ._series import series
+from ._transfer_list import transfers
 from ._workflow import correlate
-from .records import AttemptMetrics, JobMetrics, Measures, Series, WorkflowMetrics
+from .records import (
+    AttemptMetrics,
+    DarshanFile,
+    DarshanLustre,
+    DarshanModule,
+    DarshanSummary,
+    JobMetrics,
+    Measures,
+    Series,
+    TcpSummary,
+    TransferMetrics,
+    WorkflowMetrics,
+)
 
 __all__ = [
     "AttemptMetrics",
+    "DarshanFile",
+    "DarshanLustre",
+    "DarshanModule",
+    "DarshanSummary",
     "JobMetrics",
     "Measures",
     "Series",
+    "TcpSummary",
+    "TransferMetrics",
     "WorkflowMetrics",
     "correlate",
     "failure_words",
     "series",
+    "transfers",
 ]

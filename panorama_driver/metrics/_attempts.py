@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..events import Event
-from ..sources.hosts import short_name
-from . import _failure, _transfers, _verdict
+from . import _darshan, _failure, _tcp, _transfers, _verdict
 from ._findings import Finding, assembled, both, first, number, text, unknown
 from ._index import AttemptIndex, JobIndex
 from ._traces import COUNTERS, Stream
@@ -31,7 +30,6 @@ JOB_TYPES = {
 }
 STAGING = frozenset({"stage-in-tx", "stage-out-tx", "inter-site-tx", "stage-worker-tx", "stage_worker_tx"})
 _WHOLE = frozenset(COUNTERS) - {"user_time", "system_time", "io_wait"}
-_DARSHAN_TIMES = [f"{module}_F_{what}_TIME" for module in ("POSIX", "STDIO") for what in ("READ", "WRITE", "META")]
 
 
 def measure(attempt: AttemptIndex, job: JobIndex, workflow_ended: float | None) -> AttemptMetrics:
@@ -52,6 +50,8 @@ def measure(attempt: AttemptIndex, job: JobIndex, workflow_ended: float | None) 
         **_processor(attempt),
         **_traced(attempt),
         **_moved(attempt),
+        "darshan": _darshan.finding(attempt.darshan),
+        "tcp": _tcp.finding(attempt.events.get(_tcp.KIND, ())),
         "peak_memory": _peak_memory(attempt),
         "peak_memory_below": _peak_memory_below(attempt),
     }
@@ -120,18 +120,9 @@ def _identity(attempt: AttemptIndex, job: JobIndex) -> dict[str, Finding[Any]]:
 
 
 def _host(attempt: AttemptIndex) -> Finding[str]:
-    """The worker's short name; kickstart, Pegasus and the transfer tool spell hosts in three ways."""
-    named = [
-        *(e.fields.get("hostname") for e in attempt.all("job_inst.host.info")),
-        *(e.fields.get("hostname") for e in attempt.all("job_inst.composite")),
-        _of_stream(attempt, "hostname"),
-        *(e.fields.get("hostname") for e in attempt.transfer_events),
-    ]
-    name = next((known for value in named if (known := text(value))), None)
-    if name:
-        return Finding(short_name(name))
-    address = text(attempt.field("ip", "job_inst.host.info"))
-    return Finding(address) if address else unknown("no event names the worker")
+    address = attempt.host_address
+    found = attempt.host_name or attempt.host_names.get(address or "") or address
+    return Finding(found) if found else unknown("no event names the worker")
 
 
 def _of_stream(attempt: AttemptIndex, key: str) -> str | None:
@@ -336,14 +327,25 @@ def _kilobytes(value: object) -> float | None:
 def _moved(attempt: AttemptIndex) -> dict[str, Finding[Any]]:
     found = attempt.transfers
     if not found:
-        none = unknown("no transfer record")
-        return dict.fromkeys(("transfer_time", "bytes_transferred", "files_transferred", "transfers_failed"), none)
+        return dict.fromkeys(_OF_TRANSFERS, unknown("no transfer record"))
     return {
         "transfer_time": _transfers.duration(found),
         "bytes_transferred": _transfers.size(found),
+        "bytes_staged": _transfers.staged(found),
         "files_transferred": _transfers.files(found),
         "transfers_failed": _transfers.failures(found),
+        "transfer_faults": _transfers.faults(found),
     }
+
+
+_OF_TRANSFERS = (
+    "transfer_time",
+    "bytes_transferred",
+    "bytes_staged",
+    "files_transferred",
+    "transfers_failed",
+    "transfer_faults",
+)
 
 
 def _derived(attempt: AttemptIndex, found: dict[str, Finding[Any]]) -> dict[str, Finding[Any]]:
@@ -351,7 +353,7 @@ def _derived(attempt: AttemptIndex, found: dict[str, Finding[Any]]) -> dict[str,
     return {
         "cpu_utilization": utilization(found["cpu_time"], both(found["wall_time"], found["cores"], lambda w, c: w * c)),
         "stage_time": found["wall_time"] if staging else found["transfer_time"],
-        "io_time": found["transfer_time"] if staging else _darshan_time(attempt),
+        "io_time": found["transfer_time"] if staging else _darshan.io_time(found["darshan"]),
     }
 
 
@@ -360,11 +362,3 @@ def utilization(cpu_time: Finding[float], core_time: Finding[float]) -> Finding[
     if core_time.value == 0:
         return unknown("its wall time is 0")
     return both(cpu_time, core_time, lambda cpu, available: cpu / available)
-
-
-def _darshan_time(attempt: AttemptIndex) -> Finding[float]:
-    reports = [e.fields for e in attempt.all("task.monitoring") if e.fields.get("monitoring_event") == "darshan.perf"]
-    times = [spent for report in reports for key in _DARSHAN_TIMES if (spent := number(report.get(key))) is not None]
-    if times:
-        return Finding(math.fsum(times), "darshan")
-    return unknown("the Darshan log holds no times" if reports else "no Darshan log")

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from urllib.parse import unquote
 
+from ..sources.stampede import ending_signal, exit_code
 from ._findings import Finding, first, number, text, unknown
 from ._index import AttemptIndex
 from .records import AttemptMetrics, State, WorkflowMetrics
@@ -66,11 +67,10 @@ def _program(attempt: AttemptIndex, status: int | None) -> str | None:
         return None
     if status < 0:
         return f"its program could not be started (status {status})"
-    ended_by = status & 0x7F
-    if ended_by:
+    if ended_by := ending_signal(status):
         return _signalled(attempt, _name(ended_by))
     words = _last_words(attempt)
-    return f"exit code {status >> 8}{f': {words}' if words else ''}"
+    return f"exit code {exit_code(status)}{f': {words}' if words else ''}"
 
 
 def _last_words(attempt: AttemptIndex) -> str | None:
@@ -125,8 +125,9 @@ def _wrapper(attempt: AttemptIndex) -> str | None:
     words = _last_line(end.fields.get("stderr_text"))
     told = f": {words}" if words else ""
     if status:
-        raw = int(status)
-        return f"ended by {_name(raw & 0x7F)}" if raw & 0x7F else f"exit code {raw >> 8} without a failed program{told}"
+        ended_by = ending_signal(int(status))
+        code = f"exit code {exit_code(int(status))} without a failed program{told}"
+        return f"ended by {_name(ended_by)}" if ended_by else code
     return None if attempt.invocations else f"no kickstart record although HTCondor said 0{told}"
 
 

@@ -8,13 +8,15 @@ within whose time it lies, which is a guess and counted as one. What fits no sin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
 
 from ..events import Event
-from . import _traces, _transfers
+from ..sources import tcp
+from ..sources.hosts import short_name
+from . import _darshan, _traces, _transfers
 from ._findings import number, text
 
 TRACE = "kickstart.inv.online"
@@ -30,6 +32,8 @@ class AttemptIndex:
         self.events: dict[str, list[Event]] = defaultdict(list)
         self.samples: list[Event] = []
         self.transfer_events: list[Event] = []
+        self.file_sizes: Mapping[str, float] = {}
+        self.host_names: Mapping[str, str] = {}
         self.guessed = 0
 
     def all(self, name: str) -> list[Event]:
@@ -69,7 +73,23 @@ class AttemptIndex:
 
     @cached_property
     def transfers(self) -> list[_transfers.Transfer]:
-        return _transfers.transfers(self.transfer_events)
+        return _transfers.transfers(self.transfer_events, self.file_sizes)
+
+    @cached_property
+    def darshan(self) -> _darshan.Found:
+        """Reports of its Darshan logs, those of monitord's payloads among them."""
+        kinds = sorted(_darshan.KINDS | {"stampede.task.monitoring"})
+        return _darshan.found((event for kind in kinds for event in self.events.get(kind, ())), self.streams)
+
+    @property
+    def host_name(self) -> str | None:
+        """The worker's short name; kickstart, Pegasus and the transfer tool spell hosts in three ways."""
+        own = [*self.all("job_inst.host.info"), *self.all("job_inst.composite"), *self.samples, *self.transfer_events]
+        return next((short_name(name) for event in own if (name := text(event.fields.get("hostname")))), None)
+
+    @property
+    def host_address(self) -> str | None:
+        return text(self.field("ip", "job_inst.host.info"))
 
     @property
     def ran(self) -> bool:
@@ -164,6 +184,8 @@ class WorkflowIndex:
         self._name_transformations()
         for job in self.jobs.values():
             job.settle()
+        self._tell_sizes()
+        self._tell_host_names()
         self.jobs = dict(sorted(self.jobs.items()))
 
     def all(self, name: str) -> list[Event]:
@@ -193,6 +215,28 @@ class WorkflowIndex:
         elif event.kind == "stampede.job.info":
             job.info = event
 
+    def _tell_sizes(self) -> None:
+        """Give the sizes of files [bytes], which monitord tells by logical name, to the attempts that moved some."""
+        told = {text(e.fields.get("lfn_id")): e.fields for e in self.all("rc.meta") if e.fields.get("key") == "size"}
+        sizes = {lfn: size for lfn, fields in told.items() if lfn and (size := number(fields.get("value"))) is not None}
+        for job in self.jobs.values():
+            for attempt in job.attempts:
+                attempt.file_sizes = sizes
+
+    def _tell_host_names(self) -> None:
+        """Give names for addresses, where one attempt told both, to those that told the address alone.
+
+        monitord names the host only of jobs that ran under PegasusLite.
+        """
+        named: dict[str, set[str]] = defaultdict(set)
+        attempts = [attempt for job in self.jobs.values() for attempt in job.attempts]
+        for attempt in attempts:
+            if attempt.host_name and attempt.host_address:
+                named[attempt.host_address].add(attempt.host_name)
+        names = {address: next(iter(found)) for address, found in named.items() if len(found) == 1}
+        for attempt in attempts:
+            attempt.host_names = names
+
     def _name_transformations(self) -> None:
         names = {e.fields.get("task_id"): e.fields.get("transformation") for e in self.all("task.info")}
         for event in self.all("wf.map.task_job"):
@@ -211,7 +255,8 @@ def _file(attempt: AttemptIndex, event: Event) -> None:
 
 
 def _is_measured(event: Event) -> bool:
-    return event.kind == TRACE or _transfers.kind(event) is not None
+    kinds = _darshan.KINDS | {TRACE, tcp.KIND}
+    return event.kind in kinds or _transfers.kind(event) is not None
 
 
 def _sched_id(event: Event) -> str | None:
@@ -219,8 +264,8 @@ def _sched_id(event: Event) -> str | None:
 
 
 def _within(event: Event, window: tuple[float, float]) -> bool:
-    begins = [t.begin for t in _transfers.transfers([event])] if _transfers.kind(event) else [event.ts]
-    return all(begin is not None and window[0] <= begin <= window[1] for begin in begins)
+    begin = _transfers.begin_of(event) if _transfers.kind(event) else event.ts
+    return begin is not None and window[0] <= begin <= window[1]
 
 
 def _ordered(events: Iterable[Event]) -> list[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ._attempts import job_type, measure, transformation
@@ -27,16 +28,21 @@ def sum_known(attempts: tuple[AttemptMetrics, ...], name: str) -> Finding[float]
     ran = [attempt for attempt in attempts if attempt.ran]
     if not ran:
         return Finding(0.0) if attempts else unknown("never submitted")
-    lacking = [attempt for attempt in ran if getattr(attempt, name) is None]
-    if lacking:
-        return unknown(_tell(lacking, len(ran), name))
+    if lacking := lacking_words(ran, name):
+        return unknown(lacking)
     return Finding(math.fsum(getattr(attempt, name) for attempt in ran))
 
 
-def _tell(lacking: list[AttemptMetrics], of: int, name: str) -> str:
+def lacking_words(ran: Sequence[AttemptMetrics], name: str) -> str:
+    """Which attempts lack a measure, and why; empty if none does."""
+    lacking = [attempt for attempt in ran if getattr(attempt, name) is None]
+    if not lacking:
+        return ""
     example = lacking[0]
     why = example.reasons.get(name, "unknown")
-    return f"unknown for {len(lacking)} of {of} attempts, such as {example.job_id} attempt {example.attempt}: {why}"
+    return (
+        f"unknown for {len(lacking)} of {len(ran)} attempts, such as {example.job_id} attempt {example.attempt}: {why}"
+    )
 
 
 def _of_last(attempt: AttemptMetrics) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..sources.stampede import exit_code
+from ..sources.stampede import ending_signal, exit_code
 from ._findings import Finding, first, number, unknown
 from ._index import AttemptIndex
 from .records import State
@@ -51,7 +51,7 @@ def signal(raw: Finding[int]) -> Finding[int]:
     """Signal that ended the program, 0 if none; a negative status means that it could not be started."""
     if raw.value is None:
         return unknown(raw.note)
-    return Finding(raw.value & 0x7F if raw.value > 0 else 0, raw.note)
+    return Finding(ending_signal(raw.value), raw.note)
 
 
 def _opinions(attempt: AttemptIndex, over: bool) -> Iterator[Finding[bool]]:

@@ -9,12 +9,13 @@ from graphlib import CycleError
 from typing import Any
 
 from ..events import Event
+from . import _darshan
 from ._attempts import STAGING, utilization
 from ._findings import Finding, assembled, both, number, text, unknown
 from ._graph import longest_chain
 from ._index import WorkflowIndex
-from ._jobs import sum_known, summarize
-from .records import AttemptMetrics, JobMetrics, WorkflowMetrics, WorkflowState
+from ._jobs import lacking_words, sum_known, summarize
+from .records import AttemptMetrics, DarshanSummary, JobMetrics, WorkflowMetrics, WorkflowState
 
 _COUNTED = ("bytes_read", "bytes_written", "chars_read", "chars_written", "read_calls", "write_calls")
 _ACTIVE = ("submitted", "held", "running")
@@ -41,6 +42,7 @@ def correlate(events: Iterable[Event], *, slots: int | None = None) -> WorkflowM
     attempts = tuple(attempt for job in jobs for attempt in job.attempts)
     findings = _span(index) | _counts(jobs) | _costs(jobs, attempts) | _features(jobs, attempts)
     findings |= _shape(index, jobs, findings, slots)
+    findings["darshan"] = _darshan_summary(index, attempts)
     findings["unmatched"] = _unmatched(index)
     findings["guessed"] = _guessed(attempts)
     return WorkflowMetrics(wf_uuid=index.wf_uuid, jobs=jobs, **assembled(findings))
@@ -153,9 +155,21 @@ def _costs(jobs: Sequence[JobMetrics], attempts: tuple[AttemptMetrics, ...]) -> 
         "io_wait": sum_known(compute, "io_wait"),
         "io_time": sum_known((*compute, *moving), "io_time"),
         "bytes_transferred": _whole(_staged(jobs, carrying, "bytes_transferred")),
+        "bytes_staged": _whole(_staged(jobs, carrying, "bytes_staged")),
         "stage_in_time": _staged(jobs, _of(attempts, lambda a: a.type == "stage-in-tx"), "wall_time"),
         "stage_out_time": _staged(jobs, _of(attempts, lambda a: a.type == "stage-out-tx"), "wall_time"),
     }
+
+
+def _darshan_summary(index: WorkflowIndex, attempts: tuple[AttemptMetrics, ...]) -> Finding[DarshanSummary]:
+    """A file that several jobs used counts once, so it is made of all logs and not of the jobs' summaries."""
+    ran = [attempt for attempt in _of(attempts, lambda a: a.type in ("compute", None)) if attempt.ran]
+    lacking = lacking_words(ran, "darshan")
+    if lacking or not ran:
+        return unknown(lacking or "no compute job ran")
+    told = [index.jobs[attempt.job_id].attempt(attempt.attempt).darshan for attempt in ran]
+    reports = (report for found in told for report in found.reports)
+    return Finding(_darshan.merged(reports, [word for found in told for word in found.problems]), "darshan")
 
 
 def _of(attempts: Iterable[AttemptMetrics], keep: Callable[[AttemptMetrics], bool]) -> tuple[AttemptMetrics, ...]:

@@ -10,6 +10,7 @@ value came from when several places could have told:
 | `kickstart` | the invocation record of kickstart or of our own engine (`stampede.inv.end`) |
 | `scheduler` | HTCondor's view from the submit host (`stampede.job_inst.*`), whole seconds, late by its polling |
 | `transfer`, `darshan` | records of the transfer tool, of Darshan |
+| `tcp_info`, `tstat`, `tcp_info+tstat` | the kernel's counters of the job's sockets, flows of Tstat joined to it |
 """
 
 from __future__ import annotations
@@ -21,6 +22,186 @@ import msgspec
 
 State = Literal["unsubmitted", "submitted", "held", "running", "succeeded", "failed"]
 WorkflowState = Literal["planned", "running", "succeeded", "failed"]
+
+
+class DarshanModule(msgspec.Struct, frozen=True, kw_only=True):
+    """What one module of Darshan counted, all processes together.
+
+    Attributes
+    ----------
+    bytes_read, bytes_written, bytes_total : int or None
+        [bytes]
+    opens, reads, writes, seeks, stats, flushes : int or None
+        Number of calls; of MPI-IO independent, collective, split and nonblocking ones; `flushes` is `fsync` and
+        `fdatasync`, `fflush`, `MPI_File_sync`, `H5Fflush`.
+    read_time, write_time, meta_time, io_time : float or None
+        [s] summed over processes and threads, `F_READ_TIME` and so on; `io_time` is all of them.
+    read_sizes, write_sizes : tuple of int or None
+        Number of calls that moved 0-100 B, 100 B-1 kB, -10 kB, -100 kB, -1 MB, -4 MB, -10 MB, -100 MB, -1 GB, more.
+    common_sizes : tuple of (int, int)
+        The most frequent access sizes [bytes], and how often; of each file Darshan keeps four.
+    files, files_read_only, files_write_only, files_read_write : int or None
+        Files (data sets of `h5d`), each once however many processes used it, by what was moved.
+    files_shared, files_unique : int or None
+        Those that several processes or ranks used, and the others.
+    agg_time_by_slowest : float or None
+        [s] of the slowest process; of an MPI program as Darshan derives it from its ranks.
+    agg_perf_by_slowest : float or None
+        [MiB/s] `bytes_total` over that time: Darshan's estimate for one log. Of several, it takes the processes as if
+        they ran side by side.
+    partial : bool
+        Whether Darshan ran out of memory for its records, so that all numbers are lower bounds.
+    reasons : dict of str to str
+        Why a field is None.
+    """
+
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    bytes_total: int | None = None
+    opens: int | None = None
+    reads: int | None = None
+    writes: int | None = None
+    seeks: int | None = None
+    stats: int | None = None
+    flushes: int | None = None
+    read_time: float | None = None
+    write_time: float | None = None
+    meta_time: float | None = None
+    io_time: float | None = None
+    read_sizes: tuple[int, ...] | None = None
+    write_sizes: tuple[int, ...] | None = None
+    common_sizes: tuple[tuple[int, int], ...] = ()
+    files: int | None = None
+    files_read_only: int | None = None
+    files_write_only: int | None = None
+    files_read_write: int | None = None
+    files_shared: int | None = None
+    files_unique: int | None = None
+    agg_time_by_slowest: float | None = None
+    agg_perf_by_slowest: float | None = None
+    partial: bool = False
+    reasons: dict[str, str]
+
+
+class DarshanFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file with much input or output.
+
+    Attributes
+    ----------
+    name : str
+        Its path on the worker.
+    bytes_read, bytes_written : int
+        [bytes] of the processes that had it among the largest of theirs.
+    processes : int
+        How many had.
+    """
+
+    name: str
+    bytes_read: int
+    bytes_written: int
+    processes: int
+
+
+class DarshanLustre(msgspec.Struct, frozen=True, kw_only=True):
+    """How the files lie on Lustre.
+
+    Attributes
+    ----------
+    stripe_sizes, stripe_counts : tuple of int
+        [bytes] and targets a file, each value once.
+    osts : tuple of int
+        The object storage targets that were used.
+    """
+
+    stripe_sizes: tuple[int, ...] = ()
+    stripe_counts: tuple[int, ...] = ()
+    osts: tuple[int, ...] = ()
+
+
+class TcpSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The TCP connections of an attempt to other hosts, each once, as Tstat or the kernel counted them.
+
+    Attributes
+    ----------
+    connections : int
+        Their number.
+    bytes : int or None
+        [bytes] of payload in both directions, without what was sent again.
+    retransmitted : float or None
+        Segments that were sent again over segments with data, in [0, 1], of the directions of which both are known:
+        the kernel of one end knows what that end sent, and Tstat both.
+    rtt : float or None
+        [s] mean round trip, weighted by bytes.
+    active_time : float
+        [s] during which at least one was there.
+    throughput : float or None
+        [bytes/s] `bytes / active_time`.
+    confidence : float
+        That all of them are this attempt's, in (0, 1]: the least of any one. 1 where the job's own sockets were seen.
+    reasons : dict of str to str
+        Why a field is None.
+    """
+
+    connections: int
+    bytes: int | None = None
+    retransmitted: float | None = None
+    rtt: float | None = None
+    active_time: float
+    throughput: float | None = None
+    confidence: float
+    reasons: dict[str, str]
+
+
+class DarshanSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """All Darshan logs of an attempt, or of a run, as one; no byte is counted twice.
+
+    Attributes
+    ----------
+    logs, logs_unread : int
+        Logs in these numbers, one a program that ended, and logs that are known of and not in them.
+    processes : int
+        MPI ranks and other processes.
+    complete : bool
+        Whether the logs tell all; where not, every number is a lower bound, and an expression refuses it.
+    problems : tuple of str
+        Why they do not.
+    start, end : float or None
+        [s since 1970] first start and last end of a process.
+    bytes_read, bytes_written : int or None
+        [bytes] of POSIX and STDIO; of MPI-IO in place of POSIX, where a log has only that.
+    read_time, write_time, meta_time, io_time : float or None
+        [s] of the same modules, summed over processes and threads; `io_time` is all of them.
+    posix, stdio, mpiio, h5f, h5d : DarshanModule or None
+        By module. MPI-IO and HDF5 move their bytes through POSIX, so their numbers stand beside it.
+    lustre : DarshanLustre or None
+        How the files lie.
+    largest_files : tuple of DarshanFile
+        The 20 with most bytes.
+    reasons : dict of str to str
+        Why a field is None.
+    """
+
+    logs: int
+    logs_unread: int
+    processes: int
+    complete: bool
+    problems: tuple[str, ...] = ()
+    start: float | None = None
+    end: float | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    read_time: float | None = None
+    write_time: float | None = None
+    meta_time: float | None = None
+    io_time: float | None = None
+    posix: DarshanModule | None = None
+    stdio: DarshanModule | None = None
+    mpiio: DarshanModule | None = None
+    h5f: DarshanModule | None = None
+    h5d: DarshanModule | None = None
+    lustre: DarshanLustre | None = None
+    largest_files: tuple[DarshanFile, ...] = ()
+    reasons: dict[str, str]
 
 
 class Measures(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +254,22 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
         [s] waited for block input/output, summed over threads.
     io_time : float or None
         [s] of input and output: `transfer_time` for a staging job, otherwise the sum over processes of Darshan's
-        `F_READ_TIME + F_WRITE_TIME + F_META_TIME` of its POSIX and STDIO modules (MPI-IO calls end up in POSIX).
+        `F_READ_TIME + F_WRITE_TIME + F_META_TIME` of its POSIX and STDIO modules (MPI-IO calls end up in POSIX, and
+        stand in for it in a log that has no POSIX). Unknown unless `darshan.complete`.
+    darshan : DarshanSummary or None
+        What Darshan's logs say, all processes together.
     transfer_time : float or None
         [s] during which files were being moved, overlaps counted once.
     bytes_transferred : int or None
-        [bytes] moved by transfer tools, those of failed transfers included.
+        [bytes] moved by transfer tools, those of failed transfers included; a link moves none.
+    bytes_staged : int or None
+        [bytes] of the files that transfer tools put where they belong, by copy or by link: the same on every engine.
     files_transferred, transfers_failed : int or None
-        Number of files moved, number of transfers that failed.
+        Number of files put in place, number of transfers that failed in the end.
+    transfer_faults : int or None
+        Number of attempts that had to be made again, faults of Globus tasks included.
+    tcp : TcpSummary or None
+        Its connections to other hosts.
     reasons : dict of str to str
         Why a field is None.
     sources : dict of str to str
@@ -114,10 +304,14 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     write_calls: int | None = None
     io_wait: float | None = None
     io_time: float | None = None
+    darshan: DarshanSummary | None = None
     transfer_time: float | None = None
     bytes_transferred: int | None = None
+    bytes_staged: int | None = None
     files_transferred: int | None = None
     transfers_failed: int | None = None
+    transfer_faults: int | None = None
+    tcp: TcpSummary | None = None
     reasons: dict[str, str]
     sources: dict[str, str]
 
@@ -216,8 +410,10 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
         [bytes], [calls], [s] sums over compute jobs; what staging jobs move is `bytes_transferred`.
     io_time : float or None
         [s] sum over compute and staging jobs.
-    bytes_transferred : int or None
-        [bytes] sum over staging jobs and whatever else has transfer records.
+    darshan : DarshanSummary or None
+        All Darshan logs of compute jobs; None as soon as one attempt that ran lacks it.
+    bytes_transferred, bytes_staged : int or None
+        [bytes] sums over staging jobs and whatever else has transfer records.
     critical_path : float or None
         [s] longest chain along the job edges, a job weighing the sum of `queue_time + wall_time` of its attempts.
     critical_path_jobs : tuple of str or None
@@ -279,7 +475,9 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
     write_calls: int | None = None
     io_wait: float | None = None
     io_time: float | None = None
+    darshan: DarshanSummary | None = None
     bytes_transferred: int | None = None
+    bytes_staged: int | None = None
     critical_path: float | None = None
     critical_path_jobs: tuple[str, ...] | None = None
     ideal_makespan: float | None = None
@@ -308,6 +506,69 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
             if job.job_id == job_id:
                 return job
         raise KeyError(f"workflow {self.wf_uuid} has no job {job_id!r}")
+
+
+class TransferMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """One transfer: an attempt at one file, all files of a job where no more is told, or a Globus task.
+
+    Attributes
+    ----------
+    job_id : str or None
+        The job that it was for.
+    attempt : int or None
+        `job_inst_id`; None where it could not be given to one.
+    tool : str
+        `globus`, or `pegasus-transfer` for it and for all that speaks its words.
+    name : str or None
+        Logical name of the file, or id of the Globus task.
+    source, destination : str or None
+        URLs, or names of Globus collections.
+    method : str or None
+        `copy`, `link`, `hardlink` or `move`, where that is told.
+    state : str
+        `succeeded`, `failed`, `unknown`; of a Globus task also `active`, `paused` or `inactive`.
+    begin, end : float or None
+        [s since 1970]; of a task that is not over, the end is that of the last that is known of it.
+    duration : float or None
+        [s]
+    files : int or None
+        Number of files.
+    size, bytes_transferred : int or None
+        [bytes] of the files, and moved.
+    rounding : float
+        [bytes] by which the two may be wrong.
+    effective_speed : float or None
+        [bytes/s] over all its time, waiting included.
+    average_speed : float or None
+        [bytes/s] over the seconds in which something was moved.
+    faults : int
+        Errors met on the way.
+    retried : bool
+        Whether another attempt followed.
+    error : str or None
+        Why it failed, or what it waits for.
+    """
+
+    job_id: str | None = None
+    attempt: int | None = None
+    tool: Literal["pegasus-transfer", "globus"]
+    name: str | None = None
+    source: str | None = None
+    destination: str | None = None
+    method: str | None = None
+    state: str
+    begin: float | None = None
+    end: float | None = None
+    duration: float | None = None
+    files: int | None = None
+    size: int | None = None
+    bytes_transferred: int | None = None
+    rounding: float = 0.0
+    effective_speed: float | None = None
+    average_speed: float | None = None
+    faults: int = 0
+    retried: bool = False
+    error: str | None = None
 
 
 Column = tuple[float, ...] | None

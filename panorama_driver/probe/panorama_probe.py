@@ -2,8 +2,8 @@
 """Runs one job and writes what its whole process tree used, as `kickstart.inv.online` records, one JSON object a line.
 
 usage: panorama_probe.py [--interval S] [--trace FILE] [--payload] [--marker STREAM] [--budget BYTES] [--darshan LIB]
-                         [--credentials FILE] [--ca FILE] [--kill-after S] [--die-with-parent[=PID]] [--end-leftovers]
-                         [--] COMMAND [ARGUMENT...]
+                         [--tcp] [--credentials FILE] [--ca FILE] [--kill-after S] [--die-with-parent[=PID]]
+                         [--end-leftovers] [--] COMMAND [ARGUMENT...]
 
   --interval S             time between two records [s]; 0: the first and the last only  (1)
   --trace FILE             append the records to FILE  (KICKSTART_MON_URL=file://...)
@@ -11,6 +11,7 @@ usage: panorama_probe.py [--interval S] [--trace FILE] [--payload] [--marker STR
   --marker STREAM          stdout or stderr: where the payload is written between Pegasus' monitoring markers  (none)
   --budget BYTES           size of the payload; records in between are left out to keep it  (200000; multipart 2000000)
   --darshan LIB            preload libdarshan.so into the job and put its logs into the payload
+  --tcp                    watch the job's TCP connections too, as `transfer.tcp` records
   --credentials FILE       netrc with user and password for KICKSTART_MON_URL, readable by its owner alone
   --ca FILE                certificates that KICKSTART_MON_URL is verified with  (the system's)
   --kill-after S           KILL what still lives S seconds after a TERM  (left to the sender; 5 when the parent died)
@@ -86,11 +87,21 @@ WRITE_WITHIN = 2.0  # [s] for a payload: a pipe that nobody reads or a lost file
 SAY_WITHIN = 0.5  # [s]
 MOST_LOGS = 200  # of Darshan that are named in a payload
 LOG_ENTRY = 200  # [bytes] for a log's name, size and reason
+LOGS_IN_TRACE = 64000000  # [bytes] of Darshan's logs, where they are written beside the samples
+LONGEST_LOG = 3000000  # [bytes] that make a line of the trace which a collector still reads
 
 QUEUE = 256  # records that wait for a slow endpoint
 POST_WITHIN = 5.0  # [s]
 DELIVER_WITHIN = 0.9  # [s] after the job's end, for all that is queued
 HURRIED_WITHIN = 0.3  # [s] likewise, when the job was told to end and a KILL may follow, or nothing arrived lately
+LOOK_AT_CONNECTIONS = 0.25  # [s] between two looks for new ones
+LOOKING_SHARE = 0.005  # of one core, at most: looks become rarer on a host with very many sockets
+TOLD_AT_ONCE = 20  # connections that still live, in one sample: the others have their turn in the next
+MOST_CONNECTIONS = 5000  # that are followed at a time
+MOST_ENDED = 10000  # that are told of in all
+MOST_FILES = 10000  # of one process that are looked through for sockets
+ENDS_WITHIN = 0.05  # [s] for the kernel's last words on what was just closed
+
 PATIENCE, MOST_PATIENCE = 0.5, 60.0  # [s] between two attempts at an endpoint that fails: the first, the longest
 
 IO = ("rchar", "wchar", "syscr", "syscw", "bread", "bwrite")  # the order of /proc/PID/io
@@ -119,6 +130,7 @@ class Options:
         self.marker = ""
         self.budget: float | None = None
         self.darshan = ""
+        self.tcp = False
         self.credentials = ""
         self.ca = ""
         self.kill_after: float | None = None
@@ -160,7 +172,7 @@ class Options:
 
 NUMBERS = {"interval": "time in seconds", "kill-after": "time in seconds", "budget": "number of bytes"}
 VALUES = ("trace", "marker", "darshan", "credentials", "ca", *NUMBERS)
-FLAGS = ("payload", "die-with-parent", "end-leftovers")
+FLAGS = ("payload", "tcp", "die-with-parent", "end-leftovers")
 
 
 def _number(text: str) -> float:
@@ -592,6 +604,7 @@ class Recorder:
         self.trace = Trace(options.trace) if options.trace else None
         self.payload = payload
         self.darshan = darshan
+        self.connections = Connections(options, ledger.tree) if options.tcp else None
         self.poster = Poster.start(options) if options.online else None
         if self.poster:
             ledger.tree.poster_io = self.poster.io
@@ -608,6 +621,19 @@ class Recorder:
             self.payload.add(record)
         if self.poster:
             self.poster.put(self._line(record))
+        if self.connections:
+            self.connections.look()
+            self._tell_connections(self.connections.news(TOLD_AT_ONCE))
+
+    def _tell_connections(self, news: "list[Connection]") -> None:
+        for connection in news:
+            record = json(connection.record())
+            if self.trace:
+                self.trace.write(self._line(record))
+            if self.payload:
+                self.payload.add(record, connection.cookie, connection.moved())
+            if self.poster and (connection.ended or self.poster.has_room()):
+                self.poster.put(self._line(record))
 
     def secure(self) -> None:
         """Have a payload ready, where it can be replaced: who told the job to end may not wait for the last record."""
@@ -617,12 +643,15 @@ class Recorder:
 
     def finish(self, hurried: bool) -> None:
         """Tell the last record: first to those who may fail, since the next are told of it."""
+        if self.connections:
+            self.connections.end()
+            self._tell_connections(self.connections.news(MOST_CONNECTIONS))
         alive = self.ledger.look()
         if alive:
             self.options.note(f"{len(alive)} processes outlived the task: their later use is not counted")
         if self.trace and self.trace.problem:
             self.options.note(self.trace.problem)
-        logs = self.darshan.logs(self.payload.room()) if self.darshan and self.payload else None
+        logs = self.darshan.logs(self.payload.room() if self.payload else LOGS_IN_TRACE) if self.darshan else None
         record = self._record(alive, self._end())
         if self.poster:
             self._tell(self.poster.close, self._line(json(record)), hurried)
@@ -630,6 +659,8 @@ class Recorder:
         if self.payload:
             self._tell(self.payload.send, self._who, json(record), logs)
         if self.trace:
+            for log in () if self.payload else logs or ():
+                self._tell(self.trace.write, self._line(json(dict(log, event="darshan.log"))))
             self._tell(self.trace.write, self._line(json(record)))
 
     def _end(self) -> "dict[str, object]":
@@ -707,6 +738,8 @@ class Payload:
             self._take_stream(options.marker)
         self._marker = options.marker
         self._records: list[tuple[int, str]] = []
+        self._newest: dict[bytes, tuple[int, int, str]] = {}
+        self._too_small = -1  # [bytes] that connections moved which were left out
         self._size = 0
         self._stride = 1
         self._count = 0
@@ -728,24 +761,50 @@ class Payload:
         """Say how many bytes Darshan may have: what the records leave, but half of all at least."""
         return max(self.limit() // 2, self.limit() - self._size - 3000)
 
-    def add(self, record: str) -> None:
-        """Keep a record, or at least every n-th one."""
-        if self._count % self._stride == 0:
-            self._records.append((self._count, record))
-            self._size += len(record) + 1
-            self._thin(self.limit())
+    def add(self, record: str, connection: bytes = b"", moved: int = 0) -> None:
+        """Keep a record, or at least every n-th one; of each connection, which `moved` so much [bytes], the newest."""
+        number = self._count
         self._count += 1
+        if connection:
+            older = self._newest.get(connection)
+            if older is None and moved <= self._too_small:
+                return None
+            self._newest[connection] = (moved, number, record)
+            self._size += len(record) + 1
+            if older is None:
+                return self._thin(self.limit())
+            _, number, record = older
+            self._size -= len(record) + 1
+        if number % self._stride == 0:
+            self._records.append((number, record))
+            self._size += len(record) + 1
+        return self._thin(self.limit())
 
     def _thin(self, limit: int) -> None:
         while self._size > limit and len(self._records) > 1:
             self._stride *= 2
             self._records = [kept for kept in self._records if kept[0] % self._stride == 0]
-            self._size = sum([len(record) + 1 for _, record in self._records])
+            self._size = sum([len(record) + 1 for _, record in self._kept()])
+        if self._size > limit and self._newest:
+            self._leave_out_the_smallest(limit)
 
-    def _text(self, who: str, final: "list[str]", logs: "list[object] | None") -> str:
+    def _leave_out_the_smallest(self, limit: int) -> None:
+        """Let go of connections that moved least, a good deal of them at once: the next ones come soon."""
+        by_size = sorted(self._newest, key=lambda connection: self._newest[connection][0])
+        for connection in by_size:
+            if self._size <= limit * 9 // 10:
+                break
+            self._too_small, _, record = self._newest.pop(connection)
+            self._size -= len(record) + 1
+        self.note("payload: no room for all connections, those that moved least are left out")
+
+    def _kept(self) -> "list[tuple[int, str]]":
+        return sorted(self._records + [(number, record) for _, number, record in self._newest.values()])
+
+    def _text(self, who: str, final: "list[str]", logs: "list[dict[str, object]] | None") -> str:
         darshan = "" if logs is None else ',"darshan":' + json(logs)
         self._thin(self.limit() - len(who) - sum(map(len, final)) - len(darshan) - 250)
-        records = [record for _, record in self._records] + final
+        records = [record for _, record in self._kept()] + final
         count = self._count + len(final)
         thinned = "" if len(records) == count else f',"thinned":{{"kept":{len(records)},"of":{count}}}'
         return f'{{"format":1,"identity":{{{who}}},"records":[{",".join(records)}]{thinned}{darshan}}}'
@@ -754,7 +813,7 @@ class Payload:
         """Write what there is before the last record into the multipart file, which that one's will replace."""
         self._write_file(self._text(who, [], None))
 
-    def send(self, who: str, final: str, logs: "list[object] | None") -> bool:
+    def send(self, who: str, final: str, logs: "list[dict[str, object]] | None") -> bool:
         """Send all home; False when it is not there afterwards."""
         if self.folder and self._write_file(self._text(who, [final], logs)):
             return True
@@ -827,8 +886,8 @@ class Darshan:
     def prepare(cls, options: Options, environment: "dict[str, str]") -> "Darshan | None":
         """Make the folder; None, and a problem told, when the job goes without Darshan."""
         problem = ""
-        if not options.payload:
-            problem = "its logs travel in the payload, and none was asked for"
+        if not options.payload and not options.trace:
+            problem = "its logs travel in the payload or in the trace, and neither was asked for"
         elif not os.path.isfile(options.darshan):
             problem = f"library not found at {options.darshan}"
         elif " " in options.darshan or ":" in options.darshan:
@@ -842,7 +901,7 @@ class Darshan:
         options.note(f"no Darshan: {problem}")
         return None
 
-    def logs(self, room: int) -> "list[object]":
+    def logs(self, room: int) -> "list[dict[str, object]]":
         """Read the logs and remove them; the largest are left out where they take more than `room` [bytes] in all."""
         try:
             names = [name for name in sorted(os.listdir(self.folder)) if not name.isdigit()]
@@ -859,12 +918,12 @@ class Darshan:
         finally:
             self.remove()
 
-    def _read(self, sizes: "dict[str, int]", room: int) -> "list[object]":
+    def _read(self, sizes: "dict[str, int]", room: int) -> "list[dict[str, object]]":
         left_out: dict[str, str] = {}
         for name in sorted(sizes, key=sizes.__getitem__):
             room -= (sizes[name] + 2) // 3 * 4
-            if room < 0:
-                left_out[name] = "no room in the payload"
+            if room < 0 or sizes[name] > LONGEST_LOG:
+                left_out[name] = "no room in the payload" if room < 0 else f"longer than {LONGEST_LOG} bytes"
         return [self._log(name, sizes[name], left_out.get(name, "")) for name in sizes]
 
     def _log(self, name: str, size: int, reason: str) -> "dict[str, object]":
@@ -1016,7 +1075,7 @@ class Endpoint:
             more = ", redirects are not followed" if 300 <= status < 400 else ""
             raise RefusalError(f"it answered {status}{more}", status in (400, 413, 415, 422))
         if self.wraps and b'"routed":false' in answer:
-            raise RefusalError("the exchange has no queue for kickstart.inv.online", True)
+            raise RefusalError("the exchange has no queue for this kind of record", True)
 
     def _exchange(self, record: bytes, deadline: float) -> "tuple[int, bytes]":
         if self._connection is None:
@@ -1123,11 +1182,11 @@ def login_for(host: str, netrc: str) -> "tuple[str, str] | None":
 
 
 def _publication(record: str) -> str:
-    """Wrap a record for RabbitMQ's management API."""
+    """Wrap a record, whose first field is the event's name, for RabbitMQ's management API."""
     return json(
         {
             "properties": {"content_type": "application/json", "delivery_mode": 2},
-            "routing_key": "kickstart.inv.online",
+            "routing_key": record.split('"', 4)[3],
             "payload": _base64(record.encode()),
             "payload_encoding": "base64",
         }
@@ -1175,6 +1234,10 @@ class Poster:
                 del self._queue[0]
                 self._lost += 1
         self._wake()
+
+    def has_room(self) -> bool:
+        """Whether there is room in the queue for what can be left out."""
+        return len(self._queue) < QUEUE // 2
 
     def close(self, record: str, hurried: bool) -> bool:
         """Queue the last record and wait a moment for all to be delivered; whether that one was."""
@@ -1249,6 +1312,444 @@ def _io_of_second_thread() -> str:
     except OSError:
         threads = []
     return f"/proc/self/task/{threads[0]}/io" if threads else ""
+
+
+# TCP connections.
+
+NETLINK, SOCK_DIAG, CLOSE_ON_EXEC = 16, 4, 0o2000000
+GET_SOCKETS, ENDED, DONE, FAILED = 18, 20, 3, 2  # TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY, NLMSG_DONE, NLMSG_ERROR
+DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+IPV4, IPV6 = 2, 10
+ENOBUFS = 105
+INFO, CONGESTION = 2, 4  # attributes of struct inet_diag_msg
+ENDS_OF_TCP = 1 | 4  # the groups SKNLGRP_INET_TCP_DESTROY and SKNLGRP_INET6_TCP_DESTROY
+STATES = (
+    *("", "established", "syn-sent", "syn-recv", "fin-wait-1", "fin-wait-2", "time-wait"),
+    *("close", "close-wait", "last-ack", "listen", "closing"),
+)  # by their number
+ESTABLISHED, SYN_SENT, LISTEN = 1, 2, 10
+FIN_SEEN = (8, 9, 11)  # close-wait, last-ack, closing
+ALIVE = sum([1 << state for state in (1, 2, 4, 5, 8, 9, 11)])
+
+# struct tcp_info of linux/tcp.h, to which kernels append: offset [bytes], format, name, divisor of its unit.
+TCP_INFO = (
+    (16, "I", "snd_mss", 0),
+    (20, "I", "rcv_mss", 0),
+    (24, "I", "unacked", 0),
+    (28, "I", "sacked", 0),
+    (32, "I", "lost", 0),
+    (36, "I", "retrans", 0),
+    (60, "I", "pmtu", 0),
+    (68, "I", "rtt", 1e3),
+    (72, "I", "rttvar", 1e3),
+    (76, "I", "snd_ssthresh", 0),
+    (80, "I", "snd_cwnd", 0),
+    (88, "I", "reordering", 0),
+    (92, "I", "rcv_rtt", 1e3),
+    (96, "I", "rcv_space", 0),
+    (100, "I", "total_retrans", 0),
+    (104, "Q", "pacing_rate", 0),
+    (120, "Q", "bytes_acked", 0),
+    (128, "Q", "bytes_received", 0),
+    (136, "I", "segs_out", 0),
+    (140, "I", "segs_in", 0),
+    (144, "I", "notsent_bytes", 0),
+    (148, "I", "min_rtt", 1e3),
+    (152, "I", "data_segs_in", 0),
+    (156, "I", "data_segs_out", 0),
+    (160, "Q", "delivery_rate", 0),
+    (168, "Q", "busy_time", 1e6),
+    (176, "Q", "rwnd_limited", 1e6),
+    (184, "Q", "sndbuf_limited", 1e6),
+    (200, "Q", "bytes_sent", 0),
+    (208, "Q", "bytes_retrans", 0),
+    (216, "I", "dsack_dups", 0),
+    (220, "I", "reord_seen", 0),
+    (224, "I", "rcv_ooopack", 0),
+    (228, "I", "snd_wnd", 0),
+    (240, "H", "total_rto", 0),
+)
+SIZES = {"I": 4, "Q": 8, "H": 2}
+UNKNOWN_RATE = 2**64 - 1  # a pacing rate that nobody has set
+UNKNOWN_TIME = 2**32 - 1  # a smallest round trip, before the first
+
+# What Tstat counts as well, under its names: those of the end that sends, and of the end that receives.
+SENT = {
+    "bytes_sent": "bytes_all",
+    "bytes_retrans": "bytes_retx",
+    "segs_out": "pkts_all",
+    "data_segs_out": "pkts_data",
+    "total_retrans": "pkts_retx",
+}
+RECEIVED = {"segs_in": "pkts_all", "data_segs_in": "pkts_data", "rcv_ooopack": "pkts_ooo"}
+
+
+def tcp_info(text: bytes) -> "dict[str, float]":
+    """Read a struct tcp_info as far as this kernel has it: round trips in [ms], times in [s], rates in [bytes/s]."""
+    import _struct
+
+    found: dict[str, float] = {}
+    for offset, form, name, unit in TCP_INFO:
+        if offset + SIZES[form] > len(text):
+            break
+        value = _struct.unpack_from("=" + form, text, offset)[0]
+        if (name, value) not in (("pacing_rate", UNKNOWN_RATE), ("min_rtt", UNKNOWN_TIME)):
+            found[name] = value / unit if unit else value
+    return found
+
+
+def messages(text: bytes) -> "list[tuple[int, bytes]]":
+    """Split a datagram of netlink(7) into pairs of type and content; what is cut off is left out."""
+    import _struct
+
+    found = []
+    at = 0
+    while at + 16 <= len(text):
+        length, kind = _struct.unpack_from("=IH", text, at)
+        if length < 16 or at + length > len(text):
+            break
+        found.append((kind, text[at + 16 : at + length]))
+        at += (length + 3) & ~3
+    return found
+
+
+class Socket:
+    """One TCP socket as the kernel tells of it: struct inet_diag_msg of linux/inet_diag.h with its attributes."""
+
+    def __init__(self, text: bytes) -> None:
+        """Read a message.
+
+        Raises
+        ------
+        ValueError
+            It is too short to be one.
+        """
+        import _struct
+
+        if len(text) < 72:
+            raise ValueError(f"a socket in {len(text)} bytes")
+        self.family, self.state = text[0], text[1]
+        self.local_port, self.remote_port = _struct.unpack_from(">HH", text, 4)
+        self._addresses = text[8:40]
+        self.cookie = text[44:52]
+        self.inode = _struct.unpack_from("=I", text, 68)[0]
+        self.info = self.congestion = b""
+        at = 72
+        while at + 4 <= len(text):
+            length, kind = _struct.unpack_from("=HH", text, at)
+            if length < 4:
+                break
+            if kind == INFO:
+                self.info = text[at + 4 : at + length]
+            elif kind == CONGESTION:
+                self.congestion = text[at + 4 : at + length].rstrip(b"\0")
+            at += (length + 3) & ~3
+
+    def counters(self) -> "tuple[object, ...]":
+        """Give what tells whether anything has happened since."""
+        return (self.state, self.info[100:104], self.info[120:144])
+
+    def addresses(self) -> "tuple[str, str]":
+        """Give the local and the remote address; one of IPv4 is never written as one of IPv6."""
+        return _address(self.family, self._addresses[:16]), _address(self.family, self._addresses[16:])
+
+
+def _address(family: int, raw: bytes) -> str:
+    from _socket import inet_ntop
+
+    if family == IPV6 and raw[:12] == bytes(10) + b"\xff\xff":
+        family, raw = IPV4, raw[12:]
+    return inet_ntop(IPV6, raw) if family == IPV6 else inet_ntop(IPV4, raw[:4])
+
+
+class Connection:
+    """A connection of the job, with the newest that is known of it."""
+
+    def __init__(self, socket: Socket, pid: int, listens: bool, now: float) -> None:
+        self.cookie = socket.cookie
+        self.pid = pid
+        self.exe = _link(f"/proc/{pid}/exe")
+        self.first = self.last = self.seen = now
+        self.ended = self.final = False
+        self.told_at = 0.0
+        self.number = 0
+        self.newest = socket
+        self._congestion = socket.congestion
+        self._told: object = None
+        self._server = listens
+        self._certain = "listening port" if listens else ""
+        self._find_opener(socket)
+
+    def take(self, socket: Socket, now: float) -> None:
+        """Keep what a look has shown."""
+        self.seen = now
+        if socket.counters() != self.newest.counters():
+            self.last = now
+        self._congestion = socket.congestion or self._congestion
+        self.newest = socket
+        self._find_opener(socket)
+
+    def end(self, socket: "Socket | None", now: float) -> None:
+        """Keep the kernel's last word on it; None where there was none."""
+        self.ended = True
+        if socket and socket.info:
+            self.final = True
+            self.take(socket, now)
+
+    def has_news(self) -> bool:
+        return self.ended or self._told != self.newest.counters()
+
+    def moved(self) -> int:
+        """Give the bytes of both directions."""
+        acked, received = self.newest.info[120:128], self.newest.info[128:136]
+        return int.from_bytes(acked, sys.byteorder) + int.from_bytes(received, sys.byteorder)
+
+    def _find_opener(self, socket: Socket) -> None:
+        """Who opened it: to its opener alone the kernel counts the SYN among `bytes_acked` (tcp_ack in tcp_input.c)."""
+        if self._certain or socket.state not in (ESTABLISHED, SYN_SENT):
+            return
+        values = tcp_info(socket.info)
+        if socket.state == SYN_SENT:
+            self._certain = "SYN"
+        elif "bytes_retrans" in values and not values["unacked"]:
+            extra = values["bytes_acked"] - values["bytes_sent"] + values["bytes_retrans"]
+            if extra in (0, 1):
+                self._server, self._certain = not extra, "SYN"
+
+    def record(self) -> "dict[str, object]":
+        """Tell it; `c_` is the end that opened the connection, `s_` the other, as in Tstat's logs."""
+        self._told = self.newest.counters()
+        here, there = ("s_", "c_") if self._server else ("c_", "s_")
+        (local, remote), socket = self.newest.addresses(), self.newest
+        record: dict[str, object] = {
+            "event": "transfer.tcp",
+            "ts": self.seen,
+            "seq": self.number,
+            "source": "tcp_info",
+            "join": "socket",
+            "confidence": 1,
+            "final": self.final,
+            "vantage": "server" if self._server else "client",
+            "vantage_by": self._certain or "no listening port",
+            here + "ip": local,
+            here + "port": socket.local_port,
+            there + "ip": remote,
+            there + "port": socket.remote_port,
+            "loopback": local == remote or local.startswith("127.") or local == "::1",
+            "socket_id": int.from_bytes(self.cookie, sys.byteorder),
+            "socket_pid": self.pid,
+            "socket_exe": self.exe,
+            "state": STATES[socket.state] if socket.state < len(STATES) else str(socket.state),
+            "congestion": self._congestion.decode("ascii", "replace"),
+            "first": self.first,
+            "last": self.last,
+        }
+        record.update(_as_tstat(tcp_info(socket.info), socket.state in FIN_SEEN, here, there))
+        return record
+
+
+def _as_tstat(values: "dict[str, float]", fin: bool, here: str, there: str) -> "dict[str, object]":
+    """Name what Tstat counts as well as Tstat does; to the kernel a `fin` that came is one byte of `bytes_received`."""
+    record: dict[str, object] = {}
+    if "bytes_retrans" in values:
+        record[here + "bytes_uniq"] = values["bytes_sent"] - values["bytes_retrans"]
+    if "bytes_received" in values:
+        record[there + "bytes_uniq"] = max(0, values["bytes_received"] - fin)
+    for name, value in values.items():
+        if name in SENT:
+            record[here + SENT[name]] = value
+        elif name in RECEIVED:
+            record[there + RECEIVED[name]] = value
+        else:
+            record[name] = value
+    return record
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+class Connections:
+    """Follows the TCP connections of the tree through sock_diag(7): no rights are needed, and nothing touches the job.
+
+    A look asks the kernel for all sockets of the network namespace, and only when there are new ones in /proc for whose
+    they are. The kernel also tells of each socket that ends, with its last counters; what was seen once is so known to
+    its last byte, even when it drains after the job has closed it.
+    """
+
+    def __init__(self, options: Options, tree: Tree) -> None:
+        self.look_at = 0.0
+        self._note = options.note
+        self._tree = tree
+        self._mine: dict[bytes, Connection] = {}
+        self._done: list[Connection] = []
+        self._foreign: set[bytes] = set()
+        self._listening: set[int] = set()
+        self._namespace = _link("/proc/self/ns/net")
+        self._told = 0
+        self._silent = 0
+        self._asking = self._open(0)
+        self._ends = self._open(ENDS_OF_TCP) if self._asking else None
+        if self._asking:
+            self._guarded(self._learn_listening)
+
+    def _open(self, groups: int) -> "socket.socket | None":
+        try:
+            import _socket
+
+            opened = _socket.socket(NETLINK, 3 | CLOSE_ON_EXEC, SOCK_DIAG)
+            opened.bind((0, groups))
+            opened.settimeout(0.0 if groups else 1.0)
+        except (ImportError, OSError) as error:
+            self._note(f"TCP: {'the ends of connections are' if groups else 'connections are'} not seen: {error}")
+            return None
+        return opened  # type: ignore[return-value]
+
+    def look(self, at_the_end: bool = False) -> None:
+        """Bring all up to now. It costs no more than its share of a core: the next look comes the later for it."""
+        begun = _own_cpu()
+        if self._asking:
+            self._guarded(self._ask_and_hear, at_the_end)
+        pause = max(LOOK_AT_CONNECTIONS, (_own_cpu() - begun) / LOOKING_SHARE) if self._asking else 1e6
+        self.look_at = time.monotonic() + pause
+
+    def end(self) -> None:
+        """Look for the last time."""
+        self.look(at_the_end=True)
+        for cookie in list(self._mine):
+            self._finish(cookie, None, time.time())
+        if self._silent:
+            self._note(f"TCP: {self._silent} connections beyond {MOST_ENDED} are not told of")
+
+    def news(self, most: int) -> "list[Connection]":
+        """Give what has ended, and of what lives and has changed those told longest ago."""
+        ended, self._done = self._done, []
+        changed = [connection for connection in self._mine.values() if connection.has_news()]
+        changed.sort(key=lambda connection: connection.told_at)
+        for connection in ended + changed[:most]:
+            connection.told_at = connection.seen
+            connection.number = self._told
+            self._told += 1
+        return ended + changed[:most]
+
+    def _guarded(self, act: "Callable[..., None]", *what: object) -> None:
+        try:
+            act(*what)
+        except (OSError, ValueError, LookupError) as error:
+            self._note(f"TCP: connections are not seen: {error}")
+            self._asking = None
+
+    def _ask_and_hear(self, at_the_end: bool) -> None:
+        now = time.time()
+        found: dict[bytes, Socket] = {}
+        foreign = set()
+        for text in self._ask(ALIVE, 1 << (INFO - 1) | 1 << (CONGESTION - 1)):
+            if text[44:52] in self._foreign:
+                foreign.add(text[44:52])
+            else:
+                found[text[44:52]] = Socket(text)
+        self._foreign = foreign
+        self._adopt([socket for cookie, socket in found.items() if socket.inode and cookie not in self._mine], now)
+        for cookie, socket in found.items():
+            if cookie in self._mine and socket.info:
+                self._mine[cookie].take(socket, now)
+        self._hear(now)
+        gone = [cookie for cookie in self._mine if cookie not in found]
+        if at_the_end and gone and self._ends:
+            self._ends.settimeout(ENDS_WITHIN)
+            self._hear(now, lambda: any(cookie in self._mine for cookie in gone))
+        for cookie in gone:
+            if cookie in self._mine and self._mine[cookie].seen < now - LOOK_AT_CONNECTIONS:
+                self._finish(cookie, None, now)
+
+    def _adopt(self, new: "list[Socket]", now: float) -> None:
+        if not new or len(self._mine) >= MOST_CONNECTIONS:
+            return
+        owners = self._owners()
+        self._learn_listening()
+        for socket in new:
+            if socket.inode in owners:
+                listens = socket.local_port in self._listening
+                self._mine[socket.cookie] = Connection(socket, owners[socket.inode], listens, now)
+            else:
+                self._foreign.add(socket.cookie)
+
+    def _owners(self) -> "dict[int, int]":
+        """Find which process has which socket, by inode."""
+        owners: dict[int, int] = {}
+        for process in self._tree.walk().values():
+            if process.alive:
+                try:
+                    self._add_sockets(process.pid, owners)
+                except PermissionError:
+                    self._note("TCP: connections of a process with another user or more rights are not seen")
+                except OSError:
+                    continue  # it has ended
+        return owners
+
+    def _add_sockets(self, pid: int, owners: "dict[int, int]") -> None:
+        folder = f"/proc/{pid}/fd/"
+        names = os.listdir(folder)
+        if _link(f"/proc/{pid}/ns/net") != self._namespace:
+            self._note("TCP: connections of a process in another network namespace are not seen")
+        if len(names) > MOST_FILES:
+            self._note(f"TCP: only {MOST_FILES} of the open files of a process are looked through")
+        for name in names[:MOST_FILES]:
+            target = _link(folder + name)
+            if target.startswith("socket:["):
+                owners.setdefault(int(target[8:-1]), pid)
+
+    def _learn_listening(self) -> None:
+        for text in self._ask(1 << LISTEN, 0):
+            self._listening.add(Socket(text).local_port)
+
+    def _ask(self, states: int, attributes: int) -> "list[bytes]":
+        """Ask with the older of the two requests: it walks the kernel's table once for IPv4 and IPv6 together."""
+        import _struct
+
+        assert self._asking
+        found: list[bytes] = []
+        asked = _struct.pack("=BBBB48xII", 0, 0, 0, attributes, states, 0)
+        self._asking.send(_struct.pack("=IHHII", 16 + len(asked), GET_SOCKETS, DUMP, 0, 0) + asked)
+        while True:
+            for kind, text in messages(self._asking.recv(65536)):
+                if kind == FAILED:
+                    number = -_struct.unpack_from("=i", text)[0] if len(text) >= 4 else 0
+                    raise OSError(number, os.strerror(number))
+                if kind == DONE:
+                    return found
+                if kind == GET_SOCKETS:
+                    found.append(text)
+
+    def _hear(self, now: float, more: "Callable[[], bool]" = lambda: True) -> None:
+        """Take the kernel's words on what has ended, as long as there are any and `more` are waited for."""
+        for _ in range(MOST_CONNECTIONS):
+            if not self._ends or not more():
+                return
+            try:
+                text = self._ends.recv(65536)
+            except OSError as error:
+                if error.errno == ENOBUFS:  # too many have ended since: those have no last word
+                    continue
+                return
+            for kind, content in messages(text):
+                if kind == ENDED and content[44:52] in self._mine:
+                    self._finish(content[44:52], Socket(content), now)
+
+    def _finish(self, cookie: bytes, socket: "Socket | None", now: float) -> None:
+        connection = self._mine.pop(cookie)
+        connection.end(socket, now)
+        if self._told + len(self._done) < MOST_ENDED:
+            self._done.append(connection)
+        else:
+            self._silent += 1
+
+
+def _own_cpu() -> float:
+    return time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
 
 
 # The task.
@@ -1481,6 +1982,8 @@ class Supervisor:
 
     def _patience(self) -> float:
         moments = [moment for moment in (self.sample_at, self.kill_at) if moment is not None]
+        if self.recorder and self.recorder.connections:
+            moments.append(self.recorder.connections.look_at)
         if self.options.die_with_parent and not self.has_notice:
             moments.append(time.monotonic() + 1.0)
         return max(0.0, min(moments) - time.monotonic()) if moments else 1e6
@@ -1496,6 +1999,8 @@ class Supervisor:
         if self.recorder and self.sample_at is not None and now >= self.sample_at:
             self.sample_at = self._next_sample(now)
             self.recorder.sample()
+        elif self.recorder and self.recorder.connections and now >= self.recorder.connections.look_at:
+            self.recorder.connections.look()
 
     def _next_sample(self, now: float) -> "float | None":
         interval = self.options.interval

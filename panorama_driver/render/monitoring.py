@@ -104,6 +104,8 @@ def _environment(job: dict[str, Any], site: Site, monitoring: Monitoring) -> dic
         variables["PANORAMA_PROBE_CREDENTIALS"] = monitoring.worker_credentials
     if monitoring.darshan == "auto" and site.notes.darshan:
         variables["PANORAMA_PROBE_DARSHAN"] = site.notes.darshan
+    if monitoring.tcp == "auto":
+        variables["PANORAMA_PROBE_TCP"] = "1"
     if monitoring.trace == "full":
         variables["PANORAMA_PROBE_TRACE"] = _trace_file(job)
     return {name: value for name, value in variables.items() if value}

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from panorama_driver.engines.local import Slots, run_bundle
+from panorama_driver.engines.local import Slots, Watch, run_bundle
 from panorama_driver.engines.outcome import Outcome
 from panorama_driver.errors import WorkflowError
 from panorama_driver.render import find_site, find_workflow, render
@@ -33,7 +33,7 @@ def bundle(path: Path, **values: Any) -> Path:
 
 
 def run(path: Path, cores: int = 2) -> Outcome:
-    return asyncio.run(run_bundle(path, "local", "11111111-0000", Slots(cores, 4096), interval=0.1))
+    return asyncio.run(run_bundle(path, "local", "11111111-0000", Slots(cores, 4096), watch=Watch(interval=0.1)))
 
 
 def events(path: Path, name: str = "") -> list[dict[str, Any]]:
@@ -167,7 +167,7 @@ def test_the_probe_measures_every_compute_job(tmp_path: Path) -> None:
 def test_staging_tells_of_every_file_with_its_size(tmp_path: Path) -> None:
     path = bundle(tmp_path / "b", x=0.5)
     run(path)
-    singles = {raw["filename"]: raw["bytes_transferred"] for raw in events(path, "transfer.inv.local.single")}
+    singles = {raw["filename"]: raw["size"] for raw in events(path, "transfer.inv.local.single")}
     assert singles == {
         "settings.txt": 4,
         "constants/offset.txt": 4,

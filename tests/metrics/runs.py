@@ -20,10 +20,10 @@ WF = "0a1b2c3d-1111-2222-3333-444455556666"
 def captured(name: str, wf_uuid: str | None = None) -> list[Event]:
     """Events of a recorded run: messages taken off a broker, or monitord's file of objects one after another."""
     text, decoder, at = (CAPTURES / name).read_text(), json.JSONDecoder(), 0
-    events = []
+    events: list[Event] = []
     while text[at:].strip():
         record, at = decoder.raw_decode(text, at + len(text[at:]) - len(text[at:].lstrip()))
-        events.append(sources.parse(record.get("body", record)))
+        events += sources.expand(record.get("body", record))
     return [event for event in events if wf_uuid in (None, event.wf_uuid)]
 
 

@@ -288,6 +288,12 @@ def test_darshan_is_left_out_where_it_is_switched_off_or_not_there(tmp_path: Pat
         assert "PANORAMA_PROBE_DARSHAN" not in environment
 
 
+def test_connections_are_watched_unless_that_is_switched_off(tmp_path: Path) -> None:
+    for number, (watch, told) in enumerate([(Monitoring(), "1"), (Monitoring(tcp="off"), None)]):
+        environment = watched(tmp_path / str(number), watch)["split"]["profiles"]["env"]
+        assert environment.get("PANORAMA_PROBE_TCP") == told
+
+
 def test_a_panorama_build_uses_its_own_monitor_where_that_cannot_fail_the_job(tmp_path: Path) -> None:
     folder, site = find_workflow(str(PARABOLA), HERE), find_site("condorpool", HERE, {"online": True})
     for number, (watch, planner, own) in enumerate(

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from ...probe import command
 
@@ -18,6 +19,33 @@ KILL_AFTER = 3.0
 
 _MARGIN = 5.0
 _MARKS = ("PEGASUS_WF_UUID", "PANORAMA_ATTEMPT")
+
+
+class Watch(NamedTuple):
+    """How jobs are watched.
+
+    Attributes
+    ----------
+    interval : float
+        Time between two samples of the probe [s].
+    darshan : str
+        Path of Darshan's library; empty to go without.
+    tcp : bool
+        Whether TCP connections are watched.
+    """
+
+    interval: float = 1.0
+    darshan: str = ""
+    tcp: bool = False
+
+    @property
+    def options(self) -> list[str]:
+        """Of the probe."""
+        darshan = ["--darshan", self.darshan] if self.darshan else []
+        return ["--interval", f"{self.interval:g}", *darshan, *(["--tcp"] if self.tcp else [])]
+
+
+WATCH = Watch()
 
 
 class Process:
@@ -36,9 +64,9 @@ class Process:
     streams : tuple
         File descriptors of stdin, stdout and stderr.
     trace : Path
-        Where the probe writes its samples.
-    interval : float
-        Time between two samples [s].
+        Where the probe writes its records.
+    watch : Watch
+        What the probe looks at.
 
     Attributes
     ----------
@@ -57,9 +85,9 @@ class Process:
         environment: Mapping[str, str],
         streams: tuple[int, int, int],
         trace: Path,
-        interval: float,
+        watch: Watch,
     ) -> None:
-        options = ["--interval", f"{interval:g}", "--trace", str(trace), "--kill-after", f"{KILL_AFTER:g}"]
+        options = [*watch.options, "--trace", str(trace), "--kill-after", f"{KILL_AFTER:g}"]
         stdin, stdout, stderr = streams
         self._popen = subprocess.Popen(
             [*command(), *options, f"--die-with-parent={os.getpid()}", "--end-leftovers", "--", *argv],

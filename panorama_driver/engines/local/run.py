@@ -19,9 +19,9 @@ from ...errors import EnvironmentMissingError, StoreError
 from ..outcome import Outcome
 from .log import EventLog, History, host
 from .plan import COMPUTE, Job, Plan, plan_bundle
-from .process import Process, end_attempt
+from .process import WATCH, Process, Watch, end_attempt
 from .slots import Slots
-from .staging import run_auxiliary, summary
+from .staging import StagingError, run_auxiliary, summary
 
 _TAIL = 4096
 _FAILED = 256
@@ -37,7 +37,7 @@ async def run_bundle(
     site: str,
     wf_uuid: str,
     slots: Slots,
-    interval: float = 1.0,
+    watch: Watch = WATCH,
     rank: int = 0,
 ) -> Outcome:
     """Run the bundle in `directory`, or finish what an earlier run of it left.
@@ -52,8 +52,8 @@ async def run_bundle(
         Identity of this run of the workflow; the same when a run is taken up again.
     slots : Slots
         Cores and memory that are shared with other runs.
-    interval : float
-        Time between two samples of the probe [s].
+    watch : Watch
+        How the jobs are watched.
     rank : int
         Runs of a smaller rank get slots first.
 
@@ -69,21 +69,21 @@ async def run_bundle(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = EventLog(folder, plan, wf_uuid)
     try:
-        return await _Run(plan, folder, wf_uuid, slots, log, interval, rank).run()
+        return await _Run(plan, folder, wf_uuid, slots, log, watch, rank).run()
     finally:
         log.close()
 
 
 class _Run:
     def __init__(
-        self, plan: Plan, folder: Path, wf_uuid: str, slots: Slots, log: EventLog, interval: float, rank: int
+        self, plan: Plan, folder: Path, wf_uuid: str, slots: Slots, log: EventLog, watch: Watch, rank: int
     ) -> None:
         self._plan = plan
         self._folder = folder
         self._wf_uuid = wf_uuid
         self._slots = slots
         self._log = log
-        self._interval = interval
+        self._watch = watch
         self._rank = rank
         self._rescue = folder / f"{plan.label}-0.dag.rescue"
         self._history = History(log.history)
@@ -174,7 +174,7 @@ class _Run:
         self._attempts += 1
         number = self._history.tries.get(job.job_id, 0)
         self._history.tries[job.job_id] = number + 1
-        return _Attempt(job, self._attempts, number, self._plan, self._folder, self._wf_uuid, self._log, self._interval)
+        return _Attempt(job, self._attempts, number, self._plan, self._folder, self._wf_uuid, self._log, self._watch)
 
     def _write_rescue(self) -> None:
         """Say which jobs need not be repeated, as DAGMan does; after a crash the events say it."""
@@ -213,7 +213,7 @@ class _Attempt:
         folder: Path,
         wf_uuid: str,
         log: EventLog,
-        interval: float,
+        watch: Watch,
     ) -> None:
         self._job = job
         self._attempt = attempt
@@ -221,7 +221,7 @@ class _Attempt:
         self._folder = folder
         self._wf_uuid = wf_uuid
         self._log = log
-        self._interval = interval
+        self._watch = watch
         self._steps = 0
         self._over = False
         self._started = self._clock = 0.0
@@ -266,12 +266,16 @@ class _Attempt:
         try:
             singles, cpu = await asyncio.to_thread(_timed, self._job, self._plan)
         except OSError as problem:
+            self._write_transfers(problem.records if isinstance(problem, StagingError) else [])
             words = f"failed: {problem}"
             self._stderr.write_text(words + "\n", encoding="utf-8")
             return self._end(_FAILED, {}, words)
-        for raw in singles + ([summary(singles)] if singles else []):
-            self._log.write(raw["event"], **self._transfer(raw))
+        self._write_transfers(singles + ([summary(singles)] if singles else []))
         return self._end(0, {"remote_cpu_time": cpu}, "")
+
+    def _write_transfers(self, raws: list[dict[str, Any]]) -> None:
+        for raw in raws:
+            self._log.write(raw["event"], **self._transfer(raw))
 
     def _start(self) -> Process | str:
         job = self._job
@@ -280,7 +284,7 @@ class _Attempt:
         except OSError as problem:
             return self._unstarted(f"{problem.filename}: {problem.strerror}")
         try:
-            return Process(job.argv, self._plan.scratch, self._environment(), streams, self._trace, self._interval)
+            return Process(job.argv, self._plan.scratch, self._environment(), streams, self._trace, self._watch)
         except OSError as problem:
             if problem.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE):
                 raise EnvironmentMissingError(f"job {job.job_id}: cannot start a process: {problem.strerror}") from None

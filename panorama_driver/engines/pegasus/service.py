@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import errno
 import fcntl
-import netrc
 import os
 import pwd
 import secrets
@@ -25,6 +24,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from ...config import netrc_login
 from ...errors import EnvironmentMissingError, ManagerError, UsageError
 from .manager import FIRST_PORT, Credentials, Manager
 
@@ -239,19 +239,7 @@ def _from_environment(environment: Mapping[str, str], url: str) -> Credentials |
     if user or password:
         raise UsageError("PANORAMA_ENSEMBLE_USER and PANORAMA_ENSEMBLE_PASSWORD belong together; one is not set")
     file = environment.get("PANORAMA_ENSEMBLE_CREDENTIALS")
-    return _from_netrc(Path(file), urlsplit(url).hostname or "") if file else None
-
-
-def _from_netrc(path: Path, host: str) -> Credentials | None:
-    try:
-        if path.stat().st_mode & 0o077:
-            raise UsageError(f"{path}: others can read the password in it; chmod 600 {path}")
-        found = netrc.netrc(path).authenticators(host)
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{path}: cannot be read: {problem}") from None
-    if found is None:
-        raise UsageError(f"{path}: has no line `machine {host} login USER password PASSWORD`")
-    return Credentials(found[0], found[2] or "")
+    return Credentials(*netrc_login(Path(file), urlsplit(url).hostname or "")) if file else None
 
 
 class Started(msgspec.Struct, frozen=True):
