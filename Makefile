@@ -29,10 +29,11 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.test
+bench: $(VENV)/.test .pegasus/.made
 	$(BIN)/python bench/evaluations.py
 	$(BIN)/python bench/probe.py
 	$(BIN)/python bench/writing.py
+	$(BIN)/python bench/capture.py
 	$(BIN)/python bench/pegasus.py
 
 clean:

@@ -6,6 +6,7 @@ A study file says what a study asks: which workflow at which site, how it is wat
 from __future__ import annotations
 
 import math
+import netrc
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .errors import PanoramaError, StudyError
+from .errors import PanoramaError, StudyError, UsageError
 
 Scalar = float | int | str | bool
 _Record = TypeVar("_Record", bound=msgspec.Struct)
@@ -41,13 +42,16 @@ class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Time between samples of the probe, such as `1 s`.
     darshan : str
         `auto`: where the site names Darshan's library, each job's I/O is recorded; `off`.
+    tcp : str
+        `auto`: the TCP connections of each job are watched where its kernel tells of them; `off`.
     trace : str
         `summary`: what fits comes home with the job's own record; `full`: every sample, as an output file of the job.
     online : str or None
         Where workers send each sample at once: `http(s)://`, `rabbitmq(s)://` (its management interface) or `file://`;
         no user and password in it.
     broker : str or None
-        `amqp(s)://HOST[:PORT]/VHOST/EXCHANGE` that Pegasus' monitord sends all its events to; no user and password.
+        `amqp(s)://HOST[:PORT]/VHOST/EXCHANGE` that all events are sent to, by Pegasus' monitord or by the server that
+        runs the embedded engine; no user and password in it.
     credentials : str or None
         A netrc file on the submit host, mode 0600, with user and password for `broker`.
     worker_credentials : str or None
@@ -56,6 +60,7 @@ class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     interval: str | float = "1 s"
     darshan: Literal["auto", "off"] = "auto"
+    tcp: Literal["auto", "off"] = "auto"
     trace: Literal["summary", "full"] = "summary"
     online: str | None = None
     broker: str | None = None
@@ -236,6 +241,25 @@ def duration(value: str | float) -> float:
     if not 0 < value < float("inf"):
         raise ValueError(f"{value!r} is no duration above zero")
     return float(value)
+
+
+def netrc_login(path: Path, host: str) -> tuple[str, str]:
+    """User and password for `host`, out of a netrc file that only its owner can read.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read, others can read it, or it has no such line.
+    """
+    try:
+        if path.stat().st_mode & 0o077:
+            raise UsageError(f"{path}: others can read the password in it; chmod 600 {path}")
+        found = netrc.netrc(path).authenticators(host)
+    except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as problem:
+        raise UsageError(f"{path}: cannot be read: {problem}") from None
+    if found is None or not found[0]:
+        raise UsageError(f"{path}: has no line `machine {host} login USER password PASSWORD`")
+    return found[0], found[2] or ""
 
 
 def read_yaml(path: Path, error: type[PanoramaError]) -> Any:

@@ -6,11 +6,14 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from panorama_driver.testing import rabbitmq
 
 # Shared machines stall for seconds at a time, so a time limit an example would fail by chance.
 settings.register_profile("shared", deadline=None, derandomize="CI" in os.environ)
@@ -54,3 +57,23 @@ def make_study(tmp_path: Path) -> Callable[..., Path]:
         return home
 
     return make
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rabbitmq.Node]:
+    """A real RabbitMQ, with TLS and management, that all tests share: they must not kill it."""
+    reason = rabbitmq.why_not()
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    tls = rabbitmq.self_signed(folder / "tls") if shutil.which("openssl") else None
+    with rabbitmq.running(folder / "node", tls=tls, management=True) as node:
+        yield node
+
+
+@pytest.fixture
+def vhost(broker: rabbitmq.Node) -> str:
+    """Name of an empty vhost of one's own."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    broker.make_vhost(name)
+    return name

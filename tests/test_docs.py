@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +19,17 @@ import pytest
 from panorama_driver import cli, objective
 from panorama_driver.cli import _VERBS
 from panorama_driver.config import _UNITS, Ensemble, Monitoring, OnFailure, Study
-from panorama_driver.metrics import AttemptMetrics, JobMetrics, Measures, Series, WorkflowMetrics
+from panorama_driver.metrics import (
+    AttemptMetrics,
+    DarshanModule,
+    DarshanSummary,
+    JobMetrics,
+    Measures,
+    Series,
+    TcpSummary,
+    TransferMetrics,
+    WorkflowMetrics,
+)
 from panorama_driver.probe import PROBE, panorama_probe
 from panorama_driver.render.site import SiteNotes
 from panorama_driver.render.workflow import Candidate, Parameter, Resources, Transformation, WorkflowSpec
@@ -67,6 +78,10 @@ def fields(*records: type[msgspec.Struct]) -> set[str]:
         ("Metrics of a job", fields(JobMetrics) - fields(Measures) | {"retries"}),
         ("Measures", fields(Measures)),
         ("Metrics of an attempt", fields(AttemptMetrics) - fields(Measures)),
+        ("Darshan", fields(DarshanSummary)),
+        ("TCP", fields(TcpSummary)),
+        ("Modules of Darshan", fields(DarshanModule)),
+        ("Transfers", fields(TransferMetrics)),
         ("Series", fields(Series)),
     ],
 )
@@ -121,6 +136,14 @@ def test_the_reference_lists_every_field_of_the_probes_records(tmp_path: Path) -
     seen = {name for line in trace.read_text().splitlines() for name in json.loads(line)}
     told = {name for name in first_column("Probe") if not name.startswith("--")}
     assert told == seen | {"maxrss_below"}
+
+
+def test_the_reference_lists_every_field_of_a_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        info = panorama_probe.tcp_info(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 512))
+    told = first_column("Records of connections")
+    counted = set(panorama_probe._as_tstat(info, False, "c_", "c_"))
+    assert counted <= told
 
 
 def test_links_between_pages_lead_somewhere() -> None:
@@ -263,7 +286,7 @@ def test_the_reference_lists_every_event_that_a_run_leaves(study: Path) -> None:
     store = sqlite3.connect(f"file:{study / '.panorama' / 'store.db'}?mode=ro", uri=True)
     kinds = {kind for (kind,) in store.execute("SELECT DISTINCT kind FROM events")}
     store.close()
-    assert kinds == first_column("Events") - {"stampede.job_inst.abort.info"}
+    assert kinds == first_column("Events") - {"stampede.job_inst.abort.info", "transfer.tcp"}
 
 
 def test_the_reference_names_what_lies_in_a_study_directory(study: Path) -> None:
@@ -280,7 +303,7 @@ def test_the_pages_know_each_other() -> None:
 
 
 def test_no_page_promises_what_is_planned_but_why() -> None:
-    planned = ("dashboard", "OpenSearch", "message broker")
+    planned = ("dashboard", "OpenSearch")
     early = [(page.name, word) for page in DOCS.glob("*.md") for word in planned if word in page.read_text()]
     assert {name for name, _ in early} == {"why.md"}
 

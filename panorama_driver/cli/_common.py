@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config import Scalar, shared_folder
-from ..errors import EvaluationError, ParameterError, WorkflowError
+from ..errors import EvaluationError, ParameterError, StoreError, WorkflowError
 from ..study.client import find_study
 
 if TYPE_CHECKING:
     from ..render import WorkflowFolder
+    from ..store import Store
 
 study_option = click.option(
     "--study",
@@ -28,6 +29,7 @@ study_option = click.option(
     type=click.Path(path_type=Path),
     help="Study directory; default: this.",
 )
+store_option = click.option("--store", "store", metavar="PATH", help="Store; default: that of the study.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 
 
@@ -40,6 +42,30 @@ def study_home(directory: Path) -> Path:
         There is none.
     """
     return Path(find_study(str(directory))).parent
+
+
+def open_chosen(study: Path, store: str | None, readonly: bool = False) -> Store:
+    """Open the store that is named, or else that of a study.
+
+    Raises
+    ------
+    StudyError
+        None is named, and there is no study either.
+    StoreError
+        It is not there, or cannot be opened.
+    """
+    from ..store import open_store
+    from ..study.client import FOLDER
+
+    path = store or str(study_home(study) / FOLDER / "store.db")
+    if not readonly and "://" not in path and not Path(path).is_file():
+        raise StoreError(f"{path}: there is no store there; give its path with --store, or its study with --study")
+    return open_store(path, readonly=readonly)
+
+
+def safe(text: str) -> str:
+    """Text from outside as a terminal may be given it: what is not printable as an escape, line ends included."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def assignments(pairs: Iterable[str]) -> dict[str, Scalar]:

@@ -9,9 +9,10 @@ import click
 
 from ..config import spell
 from ..errors import StudyError
-from ._common import json_option, study_home, study_option, write_json
+from ._common import json_option, safe, study_home, study_option, write_json
 
 if TYPE_CHECKING:
+    from ..collector.reconcile import Completeness
     from ..metrics import JobMetrics, WorkflowMetrics
     from ..study.journal import Evaluation
 
@@ -34,6 +35,7 @@ def command(which: str, study: Path, as_json: bool) -> int:
     """
     import msgspec
 
+    from ..collector.reconcile import completeness
     from ..metrics import correlate
     from ..store import open_store
     from ..study.client import FOLDER
@@ -45,10 +47,12 @@ def command(which: str, study: Path, as_json: bool) -> int:
         raise StudyError(f"evaluation {which}: no workflow was started: {evaluation.state} {evaluation.message}")
     with open_store(home / FOLDER / "store.db", readonly=True) as store:
         metrics = correlate(store.events(evaluation.wf_uuid))
+        complete = completeness(store, evaluation.wf_uuid)
     if as_json:
-        write_json({"evaluation": msgspec.to_builtins(evaluation), "metrics": msgspec.to_builtins(metrics)})
+        told = {"evaluation": evaluation, "metrics": metrics, "completeness": complete}
+        write_json({name: msgspec.to_builtins(value) for name, value in told.items()})
     else:
-        for line in [*_head(evaluation, metrics), "", *_jobs(metrics)]:
+        for line in [*_head(evaluation, metrics), *_completeness(complete), "", *_jobs(metrics)]:
             click.echo(line)
     return 1 if evaluation.failed else 0
 
@@ -82,8 +86,17 @@ def _head(evaluation: Evaluation, metrics: WorkflowMetrics) -> list[str]:
         f"  makespan         {_seconds(metrics.makespan)}   critical path {_seconds(metrics.critical_path)}",
         f"  CPU              {_seconds(metrics.cpu_time)}   utilisation {_share(metrics.cpu_utilization)}",
         f"  read, written    {_mib(metrics.bytes_read)}, {_mib(metrics.bytes_written)} of storage; "
-        f"staged {_mib(metrics.bytes_transferred)}",
+        f"staged {_mib(metrics.bytes_staged)}",
         f"  peak memory      {_mib(metrics.peak_memory)}",
+    ]
+
+
+def _completeness(complete: Completeness) -> list[str]:
+    telling = [p for p in complete.sources if p.missing or p.thinned or (complete.watched_live and p.events_expected)]
+    return [
+        f"  events           {complete.words}",
+        *(f"    {part.source:<14} {part.words}" for part in telling),
+        *(f"    not read       {safe(problem)}" for problem in complete.problems),
     ]
 
 

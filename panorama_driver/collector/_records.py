@@ -11,6 +11,8 @@ from ..errors import FormatError
 from ..events import Event
 from ..sources import expand
 
+_DAMAGE = (ValueError, TypeError, OverflowError, RecursionError)
+
 
 def events_of(line: bytes) -> list[Event]:
     """Read one line, which holds one event unless a job's payload came with it.
@@ -21,19 +23,33 @@ def events_of(line: bytes) -> list[Event]:
         It is no JSON object, or no record of a known kind.
     """
     try:
-        return expand(_record(line))
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        return expand(record_of(line))
+    except _DAMAGE as error:
         raise FormatError(str(error)) from error
 
 
-def _record(line: bytes) -> dict[str, Any]:
+def record_of(line: bytes) -> dict[str, Any]:
+    """Read the object on one line.
+
+    Raises
+    ------
+    FormatError
+        It is no JSON object.
+    """
     try:
-        record = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        record = _lenient(line)
+        record = _decoded(line)
+    except _DAMAGE as error:
+        raise FormatError(str(error)) from error
     if not isinstance(record, dict):
         raise FormatError("a line of JSON, but no object")
     return record
+
+
+def _decoded(line: bytes) -> Any:
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _lenient(line)
 
 
 def _lenient(line: bytes) -> Any:

@@ -9,52 +9,22 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..errors import EnvironmentMissingError, FormatError, StoreError
-from ..events import Event
-from ..store import DeadLetter, Store
-from ._lines import HEAD, Line, Tail, lines, lots
-from ._records import events_of
+from ..errors import EnvironmentMissingError, StoreError
+from ..store import Store
+from ._intake import Drained, Record, keep
+from ._lines import Line, Tail, lines, lots
 
 BATCH = 256
 """Events committed together."""
 LINE_LIMIT = 4 * 1024 * 1024
 """A longer line becomes a dead letter [bytes]."""
 
+__all__ = ["BATCH", "LINE_LIMIT", "Drained", "RunFollower", "drain"]
+
 _EVENT_FILE = re.compile(r"(events|.+\.trace\..+)\.jsonl(\.\d+)?", re.DOTALL)  # with those rotated by renaming
-
-
-@dataclass(frozen=True)
-class Drained:
-    """What one look at a run folder brought.
-
-    Attributes
-    ----------
-    stored : int
-        Events that the store did not have.
-    duplicates : int
-        Events that it had.
-    dead : int
-        Lines that could not be made an event; they are among the store's dead letters.
-    problems : tuple of str
-        Files that could not be read, and why; the others were.
-    """
-
-    stored: int = 0
-    duplicates: int = 0
-    dead: int = 0
-    problems: tuple[str, ...] = ()
-
-    def __add__(self, other: Drained) -> Drained:
-        return Drained(
-            self.stored + other.stored,
-            self.duplicates + other.duplicates,
-            self.dead + other.dead,
-            self.problems + other.problems,
-        )
 
 
 def drain(run_dir: str | os.PathLike[str], store: Store) -> Drained:
@@ -97,12 +67,22 @@ class RunFollower:
         Where its events go.
     line_limit : int
         Longer lines become dead letters [bytes].
+    pass_on : callable, optional
+        Takes the lines that the store has; those of a file that is read again come again.
     """
 
-    def __init__(self, run_dir: str | os.PathLike[str], store: Store, *, line_limit: int = LINE_LIMIT) -> None:
+    def __init__(
+        self,
+        run_dir: str | os.PathLike[str],
+        store: Store,
+        *,
+        line_limit: int = LINE_LIMIT,
+        pass_on: Callable[[list[bytes]], None] | None = None,
+    ) -> None:
         self.run_dir = Path(run_dir).absolute()
         self._store = store
         self._line_limit = line_limit
+        self._pass_on = pass_on
         self._tails: dict[tuple[int, int], Tail] = {}
 
     def poll(self) -> Drained:
@@ -150,7 +130,9 @@ class RunFollower:
             if not tail.continues_in(file):
                 tail.restart()
             for lot in lots(_usable(lines(file, tail.offset, self._line_limit), final), BATCH, self._line_limit):
-                total += _keep(self._store, str(path), lot)
+                total += keep(self._store, (_record(str(path), line) for line in lot if line.body.strip()))
+                if self._pass_on is not None:
+                    self._pass_on([line.body for line in lot if not line.too_long])
                 tail.move_to(lot[-1].after, file)
         tail.seen = seen
         return total
@@ -169,44 +151,8 @@ def _usable(source: Iterable[Line], final: bool) -> Iterator[Line]:
     return (line for line in source if line.ended or final)
 
 
-def _keep(store: Store, path: str, lot: list[Line]) -> Drained:
-    events: list[tuple[Line, Event]] = []
-    letters: list[DeadLetter] = []
-    for line in lot:
-        if not line.body.strip():
-            continue
-        try:
-            events += [(line, event) for event in _events(line)]
-        except FormatError as error:
-            letters.append(_letter(path, line, error))
-    new, misfits = _put(store, path, events)
-    store.bury(letters + misfits)
-    dead = len(letters) + len(misfits)
-    return Drained(stored=new, duplicates=len(events) - len(misfits) - new, dead=dead)
-
-
-def _events(line: Line) -> list[Event]:
+def _record(path: str, line: Line) -> Record:
     if line.too_long:
-        raise FormatError(f"a line of {line.size} bytes is longer than a record may be")
-    try:
-        return events_of(line.body)
-    except FormatError as error:
-        raise error if line.ended else FormatError(f"the file ends within this line: {error}") from error
-
-
-def _put(store: Store, path: str, events: list[tuple[Line, Event]]) -> tuple[int, list[DeadLetter]]:
-    """Store them together or, where one of them does not fit, one by one."""
-    try:
-        return store.put(event for _, event in events), []
-    except FormatError:
-        new, misfits = 0, list[DeadLetter]()
-    for line, event in events:
-        try:
-            new += store.put([event])
-        except FormatError as error:
-            misfits.append(_letter(path, line, error))
-    return new, misfits
-
-
-def _letter(path: str, line: Line, error: FormatError) -> DeadLetter:
-    return DeadLetter(reason=str(error), source=path, offset=line.offset, size=line.size, head=line.body[:HEAD])
+        flaw = f"a line of {line.size} bytes is longer than a record may be"
+        return Record(line.body, path, line.offset, line.size, flaw)
+    return Record(line.body, path, line.offset, flaw="" if line.ended else "the file ends within this line")

@@ -17,6 +17,7 @@ with the same identity, so a run that is watched both ways, or replayed later, h
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,8 +30,10 @@ from ..sources import dagman, expand, jobstate, kickstart, plan, userlog
 from ..sources.dagman import Happening
 from ..sources.monitord import Attempt, Monitord, Output
 from ..store import DeadLetter, Store
-from ._lines import HEAD, Tail, lines
-from .files import BATCH, Drained
+from ._intake import Drained
+from ._lines import Tail, lines
+from .files import BATCH
+from .files import LINE_LIMIT as RECORD_LIMIT
 
 LINE_LIMIT = 1 << 16
 """Longer lines of a log are cut [bytes]."""
@@ -40,6 +43,17 @@ TEXT_LIMIT = 4 << 20
 _Raw = dict[str, Any]
 _LOT = 4096  # happenings read at once
 _WAITING = 8192  # happenings of the jobs' own log that may wait for DAGMan to name the job
+
+
+def drain_submit_dir(submit_dir: str | os.PathLike[str], store: Store) -> Drained:
+    """Bring a run that has ended into the store from its submit directory; it does no harm to do it again.
+
+    Raises
+    ------
+    StoreError
+        The store could not be written; another call adds the rest.
+    """
+    return _collected(_Run(Path(submit_dir).absolute(), store), final=True)
 
 
 class SubmitDirFollower:
@@ -91,11 +105,9 @@ class SubmitDirFollower:
                 return Drained()
             if self._run is None or self._run.submit_dir != submit_dir:
                 self._run = _Run(submit_dir, self._store)
-            return self._run.collect(final)
-        except StoreError:
-            raise
         except OSError as error:
-            return Drained(problems=(f"{error.filename}: cannot be read: {error.strerror}",))
+            return _unreadable(error)
+        return _collected(self._run, final)
 
     def _named(self) -> Path | None:
         try:
@@ -141,6 +153,19 @@ class _Run:
     def _static(self, planned: plan.Braindump) -> Iterator[_Raw]:
         yield plan.wf_plan(planned)
         yield from plan.static_events(_text_lines(self.submit_dir / f"{planned.stem}.static.bp"), planned.wf_uuid)
+
+
+def _collected(run: _Run, final: bool) -> Drained:
+    try:
+        return run.collect(final)
+    except StoreError:
+        raise
+    except OSError as error:
+        return _unreadable(error)
+
+
+def _unreadable(error: OSError) -> Drained:
+    return Drained(problems=(f"{error.filename}: cannot be read: {error.strerror}",))
 
 
 class _Logs:
@@ -330,7 +355,10 @@ class _Keeper:
             try:
                 self._events += expand(raw)
             except FormatError as error:
-                self._letters.append(DeadLetter(reason=str(error), source=self._source, head=str(raw).encode()[:HEAD]))
+                head = json.dumps(raw, default=str).encode()  # as a line, so that it can be tried again
+                self._letters.append(
+                    DeadLetter(reason=str(error), source=self._source, size=len(head), head=head[:RECORD_LIMIT])
+                )
 
     def lost(self, path: Path, reason: str) -> None:
         """Tell of something in a file that should have become an event and could not."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..collector.darshan import summarise
+from ..collector.reconcile import note
 from ..config import Study, spell
 from ..engines.outcome import Outcome
 from ..errors import EvaluationTimeoutError, PanoramaError, ResponseError, StoreError, UsageError
@@ -195,7 +197,7 @@ class Evaluations:
         study = self._definition.study
         made_for = self._made_for
         if made_for is None or (made_for != study and self.idle) or made_for.engine != study.engine:
-            self._runner, self._made_for = make_runner(study, self._home), study
+            self._runner, self._made_for = make_runner(study, self._home, self._definition.site), study
             self._runners.append(self._runner)
         return self._definition
 
@@ -283,7 +285,24 @@ class Evaluations:
         finally:
             watch.cancel()
             _finish(follower, evaluation.directory)
+            if not self._leaving:
+                self._note_completeness(evaluation.key)
+        await self._read_darshan(evaluation.key)
         return self._explained(evaluation.key, outcome)
+
+    async def _read_darshan(self, key: str) -> None:
+        """Make reports of the Darshan logs that came home; in a thread, since each takes a process."""
+        wf_uuid = self._journal.evaluations[key].wf_uuid
+        if wf_uuid is not None:
+            done = await asyncio.to_thread(summarise, self._store, wf_uuid)
+            if done.waiting:
+                _log.warning("%d Darshan logs are not read: %s", done.waiting, done.problem)
+
+    def _note_completeness(self, key: str) -> None:
+        """Write down what was lost on its way, all that is on disk being in the store now."""
+        evaluation = self._journal.evaluations[key]
+        if evaluation.wf_uuid is not None:
+            note(self._store, evaluation.wf_uuid, self._home / evaluation.directory)
 
     async def _submitted(
         self, definition: Definition, runner: Runner, evaluation: Evaluation, directory: Path

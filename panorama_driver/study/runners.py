@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from ..collector.files import Drained, RunFollower
 from ..config import Monitoring, Study
-from ..engines.local import Slots, machine_slots, run_bundle
+from ..engines.local import Slots, Watch, machine_slots, run_bundle
 from ..engines.outcome import Outcome
-from ..render import load_bundle
+from ..render import Site, load_bundle
 from ..store import Store
+from .client import FOLDER
+
+if TYPE_CHECKING:
+    from .outlet import Outlet
 
 Tell = Callable[[str], None]
 
@@ -103,13 +108,13 @@ class Runner(Protocol):
         ...
 
 
-def make_runner(study: Study, home: Path) -> Runner:
-    """The runner that study.yml asks for; `home` is its folder."""
+def make_runner(study: Study, home: Path, site: Site) -> Runner:
+    """The runner that study.yml asks for; `home` is its folder, and `site` where the jobs run."""
     if study.engine == "pegasus":
         from .pegasus import PegasusRunner  # it brings HTTP with it, which the embedded engine has no use for
 
         return PegasusRunner(study, home)
-    return LocalRunner(study)
+    return LocalRunner(study, home, site)
 
 
 class LocalRunner:
@@ -118,12 +123,23 @@ class LocalRunner:
     Parameters
     ----------
     study : Study
-        Says how many cores there are, and how often to look.
+        Says how many cores there are, how often to look, and whether a broker shall hear of it.
+    home : Path
+        The study's folder.
+    site : Site
+        Says where Darshan's library is.
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, home: Path, site: Site) -> None:
         self._slots: Slots = machine_slots(None if study.slots == "auto" else study.slots)
-        self._interval = study.interval_seconds
+        darshan = site.notes.darshan if study.monitoring.darshan == "auto" else None
+        tcp = study.monitoring.tcp == "auto"
+        self._watch = Watch(interval=study.interval_seconds, darshan=darshan or "", tcp=tcp)
+        self._outlet: Outlet | None = None
+        if study.monitoring.broker:
+            from .outlet import Outlet  # it brings pika with it, which few studies have use for
+
+            self._outlet = Outlet(study.monitoring, home, home / FOLDER / "spool")
 
     def monitoring(self) -> Monitoring | None:
         return None
@@ -135,13 +151,13 @@ class LocalRunner:
         return str(uuid.uuid4())
 
     def follower(self, directory: Path, store: Store) -> Follower:
-        return RunFollower(directory / "run", store)
+        return RunFollower(directory / "run", store, pass_on=self._outlet.pass_on if self._outlet else None)
 
     async def run(self, ticket: Ticket) -> Outcome:
         assert ticket.wf_uuid is not None
         site = load_bundle(ticket.directory).execution
         ticket.handed(str(ticket.directory))
-        return await run_bundle(ticket.directory, site, ticket.wf_uuid, self._slots, self._interval, ticket.rank)
+        return await run_bundle(ticket.directory, site, ticket.wf_uuid, self._slots, self._watch, ticket.rank)
 
     async def end(self, ticket: Ticket) -> None:
         """Its jobs have ended with the process that started them."""
@@ -151,3 +167,5 @@ class LocalRunner:
 
     async def close(self) -> None:
         """Its jobs have ended when they were cancelled."""
+        if self._outlet is not None:
+            await asyncio.to_thread(self._outlet.close)

@@ -1,0 +1,243 @@
+"""`panorama collect`: takes events off a broker, or by HTTP, into a store until it is told to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from ..errors import UsageError
+from ._common import json_option, study_home
+
+if TYPE_CHECKING:
+    from ..collector.broker import Consumer
+    from ..collector.http import HttpIngest
+    from ..store import Store
+
+_DEFAULT = "panorama.db"
+_TURN = 0.1  # seconds
+_TELL, _TELL_LOG = 3.0, 60.0  # seconds between lines: on a terminal or for programs, and into a log
+_END = 4.5  # seconds
+_INTERRUPTED = 4
+_ZERO = {"stored": 0, "duplicates": 0, "dead": 0}
+
+
+class _Ways(NamedTuple):
+    """On which ways events come in."""
+
+    broker: Consumer | None
+    http: HttpIngest | None
+
+
+@click.command("collect")
+@click.option("--broker", metavar="URL", help="amqp(s)://HOST[:PORT]/VHOST[/EXCHANGE]: take events off this broker.")
+@click.option("--credentials", metavar="NETRC", type=click.Path(path_type=Path), help="User and password for it.")
+@click.option(
+    "--ca", metavar="FILE", type=click.Path(path_type=Path), help="Whom to trust (PEM); default: the system's."
+)
+@click.option("--published-queues", is_flag=True, help="Make and empty the queues of Panorama's back end too.")
+@click.option("--http", metavar="[HOST:]PORT", help="Take events that are posted here; HOST: 127.0.0.1.")
+@click.option("--token", metavar="FILE", type=click.Path(path_type=Path), help="What those who post must know (0600).")
+@click.option(
+    "--certificate", metavar="FILE", type=click.Path(path_type=Path), help="Speak HTTPS: chain and key (PEM)."
+)
+@click.option("--store", "store_path", metavar="PATH", type=click.Path(path_type=Path), help=f"Default: {_DEFAULT}.")
+@click.option("--study", metavar="DIR", type=click.Path(path_type=Path), help="Into this study's own store.")
+@click.option("--exit-when-idle", metavar="SECONDS", type=float, help="End when nothing has come for so long.")
+@json_option
+def command(
+    broker: str | None,
+    credentials: Path | None,
+    ca: Path | None,
+    published_queues: bool,
+    http: str | None,
+    token: Path | None,
+    certificate: Path | None,
+    store_path: Path | None,
+    study: Path | None,
+    exit_when_idle: float | None,
+    as_json: bool,
+) -> int:
+    """Take events into a store until SIGTERM or Ctrl-C, each exactly once.
+
+    What came is stored before it is acknowledged; on the first signal what is here is stored first, on the second not.
+
+    \b
+    Examples:
+      panorama collect --broker amqp://localhost/panorama --credentials ~/.netrc
+      panorama collect --http 8080 --token token.txt --study mystudy
+      panorama collect --study mystudy        # from the broker that its study.yml names
+    """
+    if broker is None and http is None and study is not None:
+        broker, credentials = _of_study(study)
+    if broker is None and http is None:
+        raise UsageError("nothing to collect from: give --broker URL, --http PORT, or both")
+    path = _store_path(store_path, study)
+    consumer = _consumer(broker, credentials, ca, published_queues) if broker is not None else None
+    ingest = _ingest(http, token, certificate, path) if http is not None else None
+    with ExitStack() as stack:
+        ended = stack.enter_context(_signals())
+        store = stack.enter_context(_opened(path))
+        ways = _Ways(
+            stack.enter_context(consumer(store)) if consumer else None,
+            stack.enter_context(ingest(store)) if ingest else None,
+        )
+        _greet(ways, path, as_json)
+        _watch(ways, ended, exit_when_idle, as_json)
+        whole = _end(ways)
+        _say(ways, as_json)
+        if not whole:
+            _leave()
+    return 0
+
+
+def _store_path(store: Path | None, study: Path | None) -> Path:
+    from ..study.client import FOLDER
+
+    if store is not None and study is not None:
+        raise UsageError("--store and --study: give one of them")
+    return study_home(study) / FOLDER / "store.db" if study is not None else store or Path(_DEFAULT)
+
+
+def _of_study(study: Path) -> tuple[str | None, Path | None]:
+    """Broker and credentials that study.yml names."""
+    from ..config import load_study
+
+    home = study_home(study)
+    monitoring = load_study(home / "study.yml").monitoring
+    credentials = monitoring.credentials
+    return monitoring.broker, home / Path(credentials).expanduser() if credentials else None
+
+
+def _opened(path: Path) -> Store:
+    from ..store import open_store
+
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return open_store(path, durable=True)
+
+
+def _consumer(
+    url: str, credentials: Path | None, ca: Path | None, published_queues: bool
+) -> Callable[[Store], Consumer]:
+    from ..collector.broker import Address, Consumer
+
+    return partial(Consumer, Address.read(url, credentials, ca), published_queues=published_queues)
+
+
+def _ingest(http: str, token: Path | None, certificate: Path | None, path: Path) -> Callable[[Store], HttpIngest]:
+    from ..collector.http import HttpIngest, read_token, server_context
+
+    host, _, port = http.rpartition(":")
+    if not port.isdecimal():
+        raise UsageError(f"--http: {http!r}: write it as [HOST:]PORT")
+    if token is None:
+        raise UsageError("--http: who posts must know a token: name its file with --token; a missing one is made")
+    return partial(
+        HttpIngest,
+        spool_dir=path.with_name(path.name + ".spool"),
+        token=read_token(token, make=True),
+        address=(host.strip("[]") or "127.0.0.1", int(port)),
+        tls=server_context(certificate) if certificate else None,
+    )
+
+
+@contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that the first signal sets; the second ends the process at once."""
+    ended = threading.Event()
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if ended.is_set():
+            os._exit(_INTERRUPTED)
+        ended.set()
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _greet(ways: _Ways, path: Path, as_json: bool) -> None:
+    where = {"store": str(path)}
+    if ways.http is not None:
+        where["http"] = ways.http.url
+    if as_json:
+        click.echo(json.dumps(where))
+        return
+    if ways.http is not None:
+        click.echo(f"taking what is posted to {ways.http.url}")
+    click.echo(f"collecting into {path}; Ctrl-C or SIGTERM ends it")
+
+
+def _watch(ways: _Ways, ended: threading.Event, idle: float | None, as_json: bool) -> None:
+    pause = _TELL if as_json or sys.stdout.isatty() else _TELL_LOG
+    told, quiet_since = time.monotonic(), time.monotonic()
+    before = _counts(ways)
+    while not ended.wait(_TURN):
+        if ways.broker and ways.broker.failed:
+            raise ways.broker.failed
+        now = time.monotonic()
+        counts = _counts(ways)
+        if counts != before or _busy(ways):
+            before, quiet_since = counts, now
+        if idle is not None and now - quiet_since > idle:
+            return
+        if now - told > pause:
+            told = now
+            _say(ways, as_json)
+
+
+def _busy(ways: _Ways) -> bool:
+    """Whether something is on its way, or may be and nobody can tell."""
+    return ways.broker is not None and (ways.broker.counts.lag != 0)
+
+
+def _end(ways: _Ways) -> bool:
+    """Store what is here; whether that was done in time."""
+    stops = [threading.Thread(target=way.stop, daemon=True) for way in ways if way is not None]
+    for stop in stops:
+        stop.start()
+    deadline = time.monotonic() + _END
+    for stop in stops:
+        stop.join(max(0.0, deadline - time.monotonic()))
+    stored = ways.broker is None or ways.broker.ended
+    return stored and not any(stop.is_alive() for stop in stops)
+
+
+def _leave() -> None:
+    """End without closing the store, which a thread still waits for; all that it lacks will come again."""
+    click.echo("panorama: the store did not take everything in time; the broker and the spool keep the rest", err=True)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _counts(ways: _Ways) -> dict[str, int]:
+    told = [way.counts for way in ways if way is not None]
+    return {name: sum(getattr(counts, name) for counts in told) for name in _ZERO}
+
+
+def _say(ways: _Ways, as_json: bool) -> None:
+    counts: dict[str, int | float | str | None] = dict(_counts(ways))
+    if ways.broker is not None:
+        broker = ways.broker.counts
+        counts |= {"lag": broker.lag, "redelivered": broker.redelivered, "connects": broker.connects}
+    if ways.http is not None:
+        http = ways.http.counts
+        counts |= {"accepted": http.accepted, "refused": http.refused}
+    if as_json:
+        click.echo(json.dumps({"ts": round(time.time(), 3), **counts}))
+    else:
+        click.echo(", ".join(f"{'?' if value is None else value} {name}" for name, value in counts.items()))

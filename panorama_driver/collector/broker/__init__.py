@@ -1,0 +1,10 @@
+"""The way through a message broker: events are published with confirms, and consumed with commit before acknowledge."""
+
+from __future__ import annotations
+
+from ._address import Address
+from ._topology import EXCHANGE, FAMILIES
+from .consumer import Consumer, Counts
+from .publisher import Publisher
+
+__all__ = ["EXCHANGE", "FAMILIES", "Address", "Consumer", "Counts", "Publisher"]
