@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from panorama_driver.testing.rabbitmq import Node
+
+from .brokers import Queue
 from .studies import SERVER, Study, kill, processes_of, wait_for
 
 _FIGURES = pytest.StashKey[list[str]]()
@@ -62,3 +65,11 @@ def make(folder: Path, make_study: Callable[..., Path], dakota: str) -> Callable
         return Study(make_study(name, **keys), dakota, points, **own)
 
     return make_it
+
+
+@pytest.fixture
+def queue(broker: Node, vhost: str, tmp_path: Path) -> Iterator[Queue]:
+    """A collector's queue in the broker that all share; whoever still works on it afterwards is killed."""
+    queue = Queue(broker, vhost, tmp_path)
+    yield queue
+    queue.close()

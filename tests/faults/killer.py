@@ -1,9 +1,9 @@
 """Kills the process it is loaded into at a named point; tests copy it to `sitecustomize.py` in a folder on PYTHONPATH.
 
-PANORAMA_TEST_KILL names a JSON file: `role` (driver, server), `what` (a Python audit event, or `line` for a line of our
-own code), `match` (a glob for the event's first argument, or for the function's name) and `nth`. It fires once: the
-file is removed first, so that whoever is started in place of the dead lives. With `nth` 0 it only counts: a byte in
-a file beside it for each time.
+PANORAMA_TEST_KILL names a JSON file: `role` (driver, server, collector), `what` (a Python audit event, or `line` for a
+line of our own code), `match` (a glob for the event's first argument, or for the function's name) and `nth`. It fires
+once: the file is removed first, so that whoever is started in place of the dead lives. With `nth` 0 it only counts: a
+byte in a file beside it for each time.
 """
 
 import fnmatch
@@ -11,11 +11,14 @@ import json
 import os
 import signal
 import sys
+import threading
 
 
 def _role() -> str:
     if "panorama_driver.study" in sys.orig_argv:
         return "server"
+    if "collect" in sys.orig_argv:
+        return "collector"
     return "driver" if any(word.endswith("/panorama-driver") for word in sys.orig_argv) else ""
 
 
@@ -54,6 +57,8 @@ def _arm(point: _Point) -> None:
             return each_line if "/panorama_driver/" in frame.f_code.co_filename else None
 
         sys.settrace(each_call)
+        if point.role == "collector":  # whose work is done in threads
+            threading.settrace(each_call)
     else:
 
         def hear(event, arguments):  # type: ignore[no-untyped-def]

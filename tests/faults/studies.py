@@ -118,7 +118,7 @@ class Study:
             return subprocess.Popen(
                 [self._dakota, "-i", "study.in", *options],
                 cwd=self.home,
-                env=os.environ | (self._armed(kill) if kill else {}),
+                env=os.environ | (arm(self.home, kill) if kill else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -134,14 +134,6 @@ class Study:
         """Wait for Dakota's end."""
         code = process.wait(120)
         return Ran(code, (self.home / "dakota.log").read_text(errors="replace"), time.monotonic() - start)
-
-    def _armed(self, kill: Kill) -> dict[str, str]:
-        hooks = self.home / "hooks"
-        hooks.mkdir(exist_ok=True)
-        shutil.copyfile(Path(__file__).with_name("killer.py"), hooks / "sitecustomize.py")
-        self.armed.write_text(json.dumps(kill.__dict__))
-        path = os.pathsep.join([str(hooks), *filter(None, [os.environ.get("PYTHONPATH")])])
-        return {"PYTHONPATH": path, "PANORAMA_TEST_KILL": str(self.armed)}
 
     @property
     def armed(self) -> Path:
@@ -223,6 +215,16 @@ class Study:
     def find(self, words: str) -> list[int]:
         """Processes of this study that have these words in their command line."""
         return [pid for pid, command in self.processes().items() if words in command]
+
+
+def arm(folder: Path, kill: Kill) -> dict[str, str]:
+    """Environment of a process that shall die there; `folder`/hooks/kill.json is gone once it has."""
+    hooks = folder / "hooks"
+    hooks.mkdir(exist_ok=True)
+    shutil.copyfile(Path(__file__).with_name("killer.py"), hooks / "sitecustomize.py")
+    (hooks / "kill.json").write_text(json.dumps(kill.__dict__))
+    path = os.pathsep.join([str(hooks), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": path, "PANORAMA_TEST_KILL": str(hooks / "kill.json")}
 
 
 def own_workflow(folder: Path, name: str, old: str, new: str) -> Path:
