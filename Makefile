@@ -49,7 +49,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml
 	@echo "installing panorama-driver, Dakota and OpenMM into $(VENV) (a minute or two)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dakota,nanodiamond,plots]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml

@@ -47,10 +47,9 @@ Raw = dict[str, Any]
 
 @dataclass(frozen=True)
 class Spent:
-    """What a process took: CPU time [s], and the most memory it had [bytes]."""
+    """What a process took: CPU time [s]."""
 
     cpu: float
-    memory: int
 
 
 @dataclass
@@ -125,7 +124,13 @@ class Bench:
     def memory(self) -> int:
         """The most that the collector has when many messages wait for it [bytes]."""
         self._publish(real_events(QUEUED), "monitoring")
-        return _spent(self._collect(self._path())).memory
+        collector = self._collect(self._path())
+        most = 0
+        while os.waitid(os.P_PID, collector.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            most = max(most, _peak(collector.pid))
+            time.sleep(0.05)
+        _spent(collector)
+        return most
 
     def objective(self) -> list[float]:
         """Time to compute the metrics of one workflow from a store of a million events [s]."""
@@ -274,7 +279,15 @@ def _spent(process: subprocess.Popen[bytes]) -> Spent:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"bench/capture.py: {process.args}: exit status {process.returncode}")
-    return Spent(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    return Spent(usage.ru_utime + usage.ru_stime)
+
+
+def _peak(pid: int) -> int:
+    """The most memory that a process has had [bytes]; `ru_maxrss` would begin with that of its parent."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _lines(results: Results) -> Iterator[str]:

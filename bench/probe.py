@@ -1,6 +1,6 @@
 """How true the probe's numbers are and what it costs: the job's own getrusage and known bytes against the last record.
 
-    python bench/probe.py [--json] [--runs N]
+    python bench/probe.py [--json] [--runs N] [--darshan LIBRARY]
 
 Runs with and without the probe alternate, so that a busy machine disturbs both alike; CPU time is compared, since wall
 time on a shared machine says little.
@@ -143,25 +143,26 @@ def accuracies(bench: Bench) -> list[Accuracy]:
     return rows
 
 
-def slow_down(bench: Bench) -> list[Cost]:
-    """Give the same work to a job with and without the probe, in turn; the least disturbed run of each is compared."""
-    job = bench.job("work(120000)")
-    cpu, wall = [], []
+def slow_down(bench: Bench, darshan: str) -> list[Cost]:
+    """Give the same work to a job without the probe, with it, and with everything it can do, in turn.
+
+    The least disturbed run of each is compared.
+    """
+    job = bench.job("work(600000)")
+    everything = ["--tcp", *(["--darshan", darshan] if darshan else [])]
+    ways: dict[str, list[str] | None] = {"": None, "by samples": [], f"by {' '.join(everything[:2])}": everything}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
+    wall: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(bench.runs):
-        _, bare_wall = usage_of(job)
-        bare = bench.truth()
-        _, probed_wall = usage_of(bench.probed(job))
-        cpu.append((bare, bench.truth()))
-        wall.append((bare_wall, probed_wall))
+        for name, options in ways.items():
+            wall[name].append(usage_of(job if options is None else bench.probed(job, 1.0, *options))[1])
+            cpu[name].append(bench.truth())
     return [
-        Cost("job's own CPU time at a 1 s interval, slow-down", more(cpu), "%"),
-        Cost("wall time of the whole command, slow-down", more(wall), "%"),
+        Cost(f"{what}, slow-down {name}", 100 * (min(times[name]) / min(times[""]) - 1), "%")
+        for what, times in (("job's own CPU time", cpu), ("wall time of the command", wall))
+        for name in ways
+        if name
     ]
-
-
-def more(pairs: list[tuple[float, float]]) -> float:
-    bare, probed = min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
-    return 100 * (probed / bare - 1)
 
 
 def own_cost(bench: Bench) -> list[Cost]:
@@ -212,10 +213,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="accuracy and cost of the probe")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--darshan", default="", metavar="LIBRARY", help="libdarshan.so, built without MPI")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), options.runs)
-        rows, costs = accuracies(bench), slow_down(bench) + own_cost(bench)
+        rows, costs = accuracies(bench), slow_down(bench, options.darshan) + own_cost(bench)
     if options.json:
         print(json.dumps({"accuracy": [asdict(row) for row in rows], "cost": [asdict(cost) for cost in costs]}))
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config import Scalar, shared_folder
-from ..errors import EvaluationError, ParameterError, StoreError, WorkflowError
+from ..errors import EvaluationError, ParameterError, StoreError, StudyError, WorkflowError
 from ..study.client import find_study
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ def open_chosen(study: Path, store: str | None, readonly: bool = False) -> Store
     from ..store import open_store
     from ..study.client import FOLDER
 
-    path = store or str(study_home(study) / FOLDER / "store.db")
+    try:
+        path = store or str(study_home(study) / FOLDER / "store.db")
+    except StudyError as problem:
+        raise StudyError(f"{problem}; or name a store with --store") from None
     if not readonly and "://" not in path and not Path(path).is_file():
         raise StoreError(f"{path}: there is no store there; give its path with --store, or its study with --study")
     return open_store(path, readonly=readonly)

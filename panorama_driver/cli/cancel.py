@@ -9,7 +9,7 @@ import click
 from ..errors import ServerError
 from ..study import client
 from ._common import json_option, study_home, study_option, write_json
-from .show import find
+from ._runs import find
 
 
 @click.command("cancel")

@@ -22,6 +22,7 @@ from ._common import json_option, study_home
 
 if TYPE_CHECKING:
     from ..collector.broker import Consumer
+    from ..collector.ended import EndedWorkflows
     from ..collector.http import HttpIngest
     from ..store import Store
 
@@ -72,6 +73,7 @@ def command(
     """Take events into a store until SIGTERM or Ctrl-C, each exactly once.
 
     What came is stored before it is acknowledged; on the first signal what is here is stored first, on the second not.
+    When a workflow has ended and its files are on this machine, what was lost on its way is filled in from them.
 
     \b
     Examples:
@@ -93,9 +95,13 @@ def command(
             stack.enter_context(consumer(store)) if consumer else None,
             stack.enter_context(ingest(store)) if ingest else None,
         )
+        # a study's server sees to its own
+        workflows = None if study is not None else stack.enter_context(_ended_workflows(store))
         _greet(ways, path, as_json)
         _watch(ways, ended, exit_when_idle, as_json)
         whole = _end(ways)
+        if workflows is not None and not ended.is_set():
+            workflows.finish()
         _say(ways, as_json)
         if not whole:
             _leave()
@@ -152,6 +158,12 @@ def _ingest(http: str, token: Path | None, certificate: Path | None, path: Path)
     )
 
 
+def _ended_workflows(store: Store) -> EndedWorkflows:
+    from ..collector.ended import EndedWorkflows
+
+    return EndedWorkflows(store)
+
+
 @contextmanager
 def _signals() -> Iterator[threading.Event]:
     """An event that the first signal sets; the second ends the process at once."""
@@ -174,6 +186,10 @@ def _greet(ways: _Ways, path: Path, as_json: bool) -> None:
     where = {"store": str(path)}
     if ways.http is not None:
         where["http"] = ways.http.url
+        if not ways.http.private:
+            click.echo(
+                "panorama: whoever listens on the network can read the token; --certificate makes it HTTPS", err=True
+            )
     if as_json:
         click.echo(json.dumps(where))
         return

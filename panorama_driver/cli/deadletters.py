@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,8 +86,9 @@ def _show(context: click.Context, which: str, study: Path, store: str | None, as
     if as_json:
         write_json({**_facts(letter), "body": base64.b64encode(letter.head).decode()})
         return
-    for name, value in _facts(letter).items():
-        click.echo(f"{name:<9} {safe(str(value))}")
+    for name, value in {**_facts(letter), "buried": _when(letter), "whole": "yes" if letter.whole else "no"}.items():
+        if value is not None:
+            click.echo(f"{name:<9} {safe(str(value))}")
     click.echo(f"\n{_text(letter.head)}")
 
 
@@ -109,20 +110,20 @@ def _requeue(
     """
     from ..collector.deadletters import requeue
 
+    told = []
     with _opened(context, study, store) as opened:
-        done = requeue(opened, _chosen(opened, which, everything))
+        for one in requeue(opened, _chosen(opened, which, everything)):
+            became = {"gone": one.gone, "events": one.events, "stored": one.stored, "reason": one.reason}
+            told.append({**_facts(one.letter), **became})
+            if not as_json:
+                words = f"{one.events} events, {one.stored} of them new" if one.gone else f"stays: {one.reason}"
+                click.echo(f"{one.letter.letter_id[:_SHORT]}  {_cut(words)}")
+    gone = sum(one["gone"] for one in told)
     if as_json:
-        told = [
-            {**_facts(one.letter), "gone": one.gone, "events": one.events, "stored": one.stored, "reason": one.reason}
-            for one in done
-        ]
         write_json({"requeued": told})
     else:
-        for one in done:
-            became = f"{one.events} events, {one.stored} of them new" if one.gone else f"stays: {one.reason}"
-            click.echo(f"{one.letter.letter_id[:_SHORT]}  {_cut(became)}")
-        click.echo(f"{sum(one.gone for one in done)} of {len(done)} are events now")
-    return 0 if all(one.gone for one in done) else 1
+        click.echo(f"{gone} of {len(told)} are events now")
+    return 0 if gone == len(told) else 1
 
 
 @command.command("drop", short_help="Forget them.")
@@ -153,10 +154,10 @@ def _opened(context: click.Context, study: Path, store: str | None, readonly: bo
     return open_chosen(study if study != Path(".") else told_study, store or told_store, readonly)
 
 
-def _chosen(store: Store, which: Collection[str], everything: bool) -> list[DeadLetter]:
+def _chosen(store: Store, which: Collection[str], everything: bool) -> Iterable[DeadLetter]:
     if bool(which) == everything:
         raise UsageError("say which: IDs of `panorama deadletters list`, or --all")
-    return list(store.dead_letters()) if everything else _found(store, which)
+    return store.dead_letters() if everything else _found(store, which)
 
 
 def _found(store: Store, which: Collection[str]) -> list[DeadLetter]:
@@ -192,9 +193,12 @@ def _facts(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _line(letter: DeadLetter) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.buried)) if letter.buried else "unknown"
     place = letter.source if letter.offset is None else f"{letter.source} at byte {letter.offset}"
-    return f"{letter.letter_id[:_SHORT]}  {when}  {letter.size:>9} B  {safe(place)}: {_cut(letter.reason)}"
+    return f"{letter.letter_id[:_SHORT]}  {_when(letter)}  {letter.size:>9} B  {safe(place)}: {_cut(letter.reason)}"
+
+
+def _when(letter: DeadLetter) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(letter.buried)) if letter.buried else "unknown"
 
 
 def _cut(text: str) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import StudyError
-from ._common import json_option, study_home, study_option, write_json
+from ._common import json_option, open_chosen, safe, store_option, study_home, study_option, write_json
+from ._runs import started
 
 if TYPE_CHECKING:
     from ..collector import Drained
@@ -19,12 +19,10 @@ _MIB = 2**20
 @click.command("globus")
 @click.argument("which", metavar="EVAL|WF")
 @study_option
-@click.option(
-    "--store", "path", metavar="PATH", type=click.Path(path_type=Path), help="Store to write to, in place of a study's."
-)
+@store_option
 @click.option("--follow", "following", is_flag=True, help="Go on until the workflow and its transfers are over.")
 @json_option
-def command(which: str, study: Path, path: Path | None, following: bool, as_json: bool) -> int:
+def command(which: str, study: Path, store: str | None, following: bool, as_json: bool) -> int:
     """Fetch the Globus transfers of evaluation EVAL, or of the workflow run WF (with --store, its whole uuid).
 
     A token is taken from a login that was made before (globus login, pegasus-globus-online-init, an application of
@@ -41,18 +39,18 @@ def command(which: str, study: Path, path: Path | None, following: bool, as_json
     from ..metrics import transfers
     from ..store import open_store
 
-    where, wf_uuid = (path, which) if path else _of_study(which, study_home(study))
-    with open_store(where) as store:
-        drained = follow(store, wf_uuid, told=_tell) if following else GlobusFollower(store, wf_uuid).poll()
+    wf_uuid = which if store else started(which, study_home(study)).wf_uuid or ""
+    with open_store(store) if store else open_chosen(study, store) as opened:
+        drained = follow(opened, wf_uuid, told=_tell) if following else GlobusFollower(opened, wf_uuid).poll()
         kinds = {"transfer.inv.go", "transfer.go.event"}
-        events = list(store.events(wf_uuid, kinds))
+        events = list(opened.events(wf_uuid, kinds))
     found = transfers(events) if events else ()
     if as_json:
         write_json({"transfers": msgspec.to_builtins(found), "stored": drained.stored, "problems": drained.problems})
     else:
         for transfer in found:
             click.echo(
-                f"{transfer.name}  {transfer.job_id or '?':<34} {transfer.state:<10} "
+                f"{safe(transfer.name or '?')}  {safe(transfer.job_id or '?'):<34} {transfer.state:<10} "
                 f"{(transfer.bytes_transferred or 0) / _MIB:>10.2f} MiB  {transfer.faults} faults"
             )
         click.echo(f"{len(found)} transfers, {drained.stored} new events")
@@ -61,24 +59,6 @@ def command(which: str, study: Path, path: Path | None, following: bool, as_json
     return 1 if any(transfer.state == "failed" for transfer in found) else 0
 
 
-def _of_study(which: str, home: Path) -> tuple[Path, str]:
-    """The store of a study, and the workflow run that is meant.
-
-    Raises
-    ------
-    StudyError
-        There is no such evaluation, or it has no workflow.
-    """
-    from ..study.client import FOLDER
-    from ..study.journal import in_order, read
-    from .show import find
-
-    evaluation = find(in_order(read(home / FOLDER)), which, home)
-    if evaluation.wf_uuid is None:
-        raise StudyError(f"evaluation {which}: no workflow was started: {evaluation.state} {evaluation.message}")
-    return home / FOLDER / "store.db", evaluation.wf_uuid
-
-
 def _tell(seen: Drained) -> None:
     for problem in seen.problems:
-        click.echo(f"panorama: {problem}", err=True)
+        click.echo(f"panorama: {safe(problem)}", err=True)

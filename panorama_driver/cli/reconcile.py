@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,10 @@ import click
 
 from ..errors import EnvironmentMissingError, StudyError, UsageError
 from ._common import json_option, open_chosen, safe, store_option, study_home, study_option, write_json
+from ._runs import started, workflow_in
 
 if TYPE_CHECKING:
-    from ..collector.reconcile import Completeness
+    from ..collector.completeness import Completeness
     from ..store import Store
 
 
@@ -60,7 +62,8 @@ def _below(opened: Store, wf_uuid: str) -> Completeness:
     """A workflow below the one that was asked for: its place is its own, and may be gone."""
     import msgspec
 
-    from ..collector.reconcile import completeness, reconcile
+    from ..collector.completeness import completeness
+    from ..collector.reconcile import reconcile
 
     try:
         return reconcile(opened, wf_uuid)
@@ -80,24 +83,13 @@ def completeness_lines(found: Completeness) -> list[str]:
 def _workflow(opened: Store, which: str, study: Path, store: str | None, where: Path | None) -> tuple[str, Path | None]:
     """The workflow that is meant, and the place of its evaluation if it is one of a study's."""
     if store is None:
-        from ..study.client import FOLDER
-        from ..study.journal import in_order, read
-        from .show import find
-
         home = study_home(study)
-        try:
-            evaluation = find(in_order(read(home / FOLDER)), which, home)
-        except StudyError:
-            pass  # it may be a workflow below one of the study's, or one that was collected
-        else:
-            if evaluation.wf_uuid is not None:
-                return evaluation.wf_uuid, home / evaluation.directory
-            raise StudyError(f"evaluation {which}: no workflow was started: {evaluation.state} {evaluation.message}")
-    known = [summary.wf_uuid for summary in opened.workflows()]
-    begin_so = [wf_uuid for wf_uuid in known if wf_uuid.startswith(which)]
-    if len(begin_so) == 1:
-        return begin_so[0], None
-    if not begin_so and where is not None:
-        return which, None  # nothing of it has come in yet
-    told = f"{len(begin_so)} begin so" if begin_so else "the store knows none that begins so"
-    raise UsageError(f"workflow {which!r}: {told}; there are {', '.join(known[-12:]) or 'none yet'}")
+        with suppress(StudyError):  # it may be a workflow below one of the study's, or one that was collected
+            evaluation = started(which, home)
+            return evaluation.wf_uuid or "", home / evaluation.directory
+    try:
+        return workflow_in(opened, which), None
+    except UsageError:
+        if where is None or any(summary.wf_uuid.startswith(which) for summary in opened.workflows()):
+            raise
+    return which, None  # nothing of it has come in yet

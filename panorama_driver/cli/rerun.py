@@ -9,7 +9,7 @@ import click
 from ..errors import StudyError
 from ..study import client
 from ._common import json_option, program, study_home, study_option, tell_reply
-from .show import find
+from ._runs import find
 
 
 @click.command("rerun")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ..config import spell
-from ..errors import StudyError
-from ._common import json_option, safe, study_home, study_option, write_json
+from ._common import json_option, open_chosen, safe, store_option, study_home, study_option, write_json
+from ._runs import started, workflow_in
 
 if TYPE_CHECKING:
-    from ..collector.reconcile import Completeness
+    from ..collector.completeness import Completeness
     from ..metrics import JobMetrics, WorkflowMetrics
     from ..study.journal import Evaluation
 
@@ -22,67 +22,53 @@ _MIB = 2**20
 @click.command("show")
 @click.argument("which", metavar="EVAL|WF")
 @study_option
+@store_option
 @json_option
-def command(which: str, study: Path, as_json: bool) -> int:
+def command(which: str, study: Path, store: str | None, as_json: bool) -> int:
     """Show the metrics of evaluation EVAL (Dakota's number), or of the workflow run WF (its uuid or its beginning).
 
-    Exit code 1 if it has failed.
+    With --store it is a workflow run of that store, which `panorama collect` has filled. Exit code 1 if it has failed.
 
     \b
     Examples:
       panorama show 3
       panorama show 3 --json | jq '.metrics.jobs[] | {job_id, cpu_time}'
+      panorama show 0a1b --store panorama.db
     """
     import msgspec
 
-    from ..collector.reconcile import completeness
+    from ..collector.completeness import completeness
     from ..metrics import correlate
-    from ..store import open_store
-    from ..study.client import FOLDER
-    from ..study.journal import in_order, read
 
-    home = study_home(study)
-    evaluation = find(in_order(read(home / FOLDER)), which, home)
-    if evaluation.wf_uuid is None:
-        raise StudyError(f"evaluation {which}: no workflow was started: {evaluation.state} {evaluation.message}")
-    with open_store(home / FOLDER / "store.db", readonly=True) as store:
-        metrics = correlate(store.events(evaluation.wf_uuid))
-        complete = completeness(store, evaluation.wf_uuid)
+    evaluation = None if store else started(which, study_home(study))
+    with open_chosen(study, store, readonly=True) as opened:
+        wf_uuid = (evaluation and evaluation.wf_uuid) or workflow_in(opened, which)
+        metrics = correlate(opened.events(wf_uuid))
+        complete = completeness(opened, wf_uuid)
     if as_json:
         told = {"evaluation": evaluation, "metrics": metrics, "completeness": complete}
         write_json({name: msgspec.to_builtins(value) for name, value in told.items()})
     else:
-        for line in [*_head(evaluation, metrics), *_completeness(complete), "", *_jobs(metrics)]:
+        head = _asked(evaluation) if evaluation else []
+        for line in [*head, *_head(metrics, evaluation), *_completeness(complete), "", *_jobs(metrics)]:
             click.echo(line)
-    return 1 if evaluation.failed else 0
+    return 1 if metrics.state == "failed" or (evaluation and evaluation.failed) else 0
 
 
-def find(evaluations: list[Evaluation], which: str, home: Path) -> Evaluation:
-    """The evaluation with that number, or with a key or a workflow uuid that begins so; the latest of several.
-
-    Raises
-    ------
-    StudyError
-        There is none.
-    """
-    for evaluation in reversed(evaluations):
-        if which == evaluation.eval_id:
-            return evaluation
-    for evaluation in reversed(evaluations):
-        if evaluation.key.startswith(which) or (evaluation.wf_uuid or "").startswith(which):
-            return evaluation
-    known = ", ".join(evaluation.eval_id for evaluation in evaluations[-12:]) or "none yet"
-    raise StudyError(f"{home}: no evaluation {which!r}; there are {known}")
-
-
-def _head(evaluation: Evaluation, metrics: WorkflowMetrics) -> list[str]:
-    values = spell(evaluation.variables)
-    answers = spell(evaluation.responses) or "none"
+def _asked(evaluation: Evaluation) -> list[str]:
     return [
         f"evaluation {evaluation.eval_id}: {evaluation.state} {evaluation.message}".rstrip(),
-        f"  parameters       {values}",
-        f"  responses        {answers}",
-        f"  workflow         {metrics.wf_uuid} in {evaluation.directory}",
+        f"  parameters       {spell(evaluation.variables)}",
+        f"  responses        {spell(evaluation.responses) or 'none'}",
+    ]
+
+
+def _head(metrics: WorkflowMetrics, evaluation: Evaluation | None) -> list[str]:
+    where = (
+        f"in {evaluation.directory}" if evaluation else f"{safe(metrics.label or 'of unknown name')}: {metrics.state}"
+    )
+    return [
+        f"  workflow         {metrics.wf_uuid} {where}",
         f"  makespan         {_seconds(metrics.makespan)}   critical path {_seconds(metrics.critical_path)}",
         f"  CPU              {_seconds(metrics.cpu_time)}   utilisation {_share(metrics.cpu_utilization)}",
         f"  read, written    {_mib(metrics.bytes_read)}, {_mib(metrics.bytes_written)} of storage; "

@@ -9,9 +9,10 @@ import click
 
 from ..errors import UsageError
 from ._common import json_option, open_chosen, safe, store_option, study_option, write_json
+from ._runs import workflow_in
 
 if TYPE_CHECKING:
-    from ..store import Store
+    pass
 
 
 @click.command("tstat")
@@ -54,7 +55,7 @@ def command(
     if not 0 <= skew <= 3600:
         raise UsageError(f"--skew {skew:g}: give seconds, 0 to 3600")
     with open_chosen(study, store) as opened:
-        run = _run(opened, which) if which else None
+        run = workflow_in(opened, which) if which else None
         found = collect_tstat(opened, directory, run, addresses=_addresses(told), skew=skew)
     if as_json:
         write_json(asdict(found))
@@ -66,20 +67,6 @@ def command(
         click.echo(f"{found.unresolved} transfers between hosts of unknown address: tell it with --address")
     for problem in found.problems:
         click.echo(f"panorama: {safe(problem)}", err=True)
-
-
-def _run(store: Store, beginning: str) -> str:
-    """The workflow run whose uuid begins so.
-
-    Raises
-    ------
-    UsageError
-        There is none, or several.
-    """
-    found = [run.wf_uuid for run in store.workflows() if run.wf_uuid.startswith(beginning)]
-    if len(found) != 1:
-        raise UsageError(f"workflow {beginning!r}: {len(found)} runs of the store begin so; give the uuid of one")
-    return found[0]
 
 
 def _addresses(told: tuple[str, ...]) -> dict[str, list[str]]:

@@ -20,7 +20,10 @@ from ._records import record_of
 
 HEAD_LIMIT = 16 * 1024
 """Of a request, all before the body [bytes]."""
+LINE_COUNT = 50_000
+"""Lines of a body: while they are looked through, no other client is heard."""
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t -~\x80-\xff]*")  # no line end of its own, which a proxy could take for one
 _START = re.compile(r"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.([01])")
 _PUBLISH = re.compile(r"/api/exchanges/[^/]+/[^/]+/publish")
 _PLAIN = ("/", "/events")
@@ -96,8 +99,8 @@ def _headers(lines: list[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon or not _NAME.fullmatch(name):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "a header line has no name")
+        if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "a header line has no name, or a character that it may not have")
         name = name.lower()
         if name in headers and name in ("content-length", "authorization", "transfer-encoding"):
             raise Refusal(HTTPStatus.BAD_REQUEST, f"{name} is told twice")
@@ -173,7 +176,13 @@ def body_length(request: Request, limit: int) -> int:
 
 
 def body_of(request: Request, body: bytes) -> Body:
-    """Find the records in a body: one object, an object a line, or one in RabbitMQ's envelope."""
+    """Find the records in a body: one object, an object a line, or one in RabbitMQ's envelope.
+
+    Raises
+    ------
+    Refusal
+        413: it has more than `LINE_COUNT` lines.
+    """
     if request.publication:
         return _published(body)
     if not body.strip():
@@ -207,6 +216,10 @@ def _payload(envelope: dict[str, Any]) -> bytes:
 
 
 def _by_line(body: bytes) -> Body:
+    count = body.count(b"\n")
+    if count > LINE_COUNT:
+        words = f"{count} lines are more than the {LINE_COUNT} that are taken at once"
+        raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, words)
     found = Body([], [])
     reason = ""
     for number, line in _lines(body):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..errors import FormatError
+from ..errors import FormatError, StoreError
 from ..events import Event
 from ..store import DeadLetter, Store, Via
 from ._records import events_of
@@ -74,6 +74,8 @@ class Record(NamedTuple):
             if not self.flaw:
                 raise
             raise FormatError(f"{self.flaw}: {error}") from error
+        except Exception as error:  # a defect of ours in one record must not hold up all behind it
+            raise _defect("reading", error) from error
 
     def letter(self, error: FormatError) -> DeadLetter:
         """It, for those who want to know what became of it."""
@@ -105,11 +107,21 @@ def _put(store: Store, events: list[tuple[Record, Event]], via: Via) -> tuple[in
     """Store them together or, where one of them does not fit, one by one."""
     try:
         return store.put((event for _, event in events), via=via), []
-    except FormatError:
+    except StoreError:
+        raise
+    except Exception:  # noqa: BLE001 - told below, of the one event whose fault it is
         new, misfits = 0, list[DeadLetter]()
     for record, event in events:
         try:
             new += store.put([event], via=via)
+        except StoreError:
+            raise
         except FormatError as error:
             misfits.append(record.letter(error))
+        except Exception as error:  # noqa: BLE001 - as of reading
+            misfits.append(record.letter(_defect("storing", error)))
     return new, misfits
+
+
+def _defect(doing: str, error: Exception) -> FormatError:
+    return FormatError(f"{doing} it failed, which is a defect of this program: {type(error).__name__}: {error}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..errors import FormatError
@@ -25,8 +25,8 @@ class Requeued(NamedTuple):
         return not self.reason
 
 
-def requeue(store: Store, letters: Iterable[DeadLetter]) -> list[Requeued]:
-    """Try letters again, each by itself; one whose events are in the store is taken out.
+def requeue(store: Store, letters: Iterable[DeadLetter]) -> Iterator[Requeued]:
+    """Try letters again, each by itself as the iterator reaches it; one whose events are in the store is taken out.
 
     A death in between leaves a letter whose events are there: another `requeue` takes it out.
 
@@ -35,14 +35,14 @@ def requeue(store: Store, letters: Iterable[DeadLetter]) -> list[Requeued]:
     StoreError
         The store could not be written; the letters that were not reached are still there.
     """
-    return [_requeued(store, letter) for letter in letters]
+    return (_requeued(store, letter) for letter in letters)
 
 
 def via(source: str) -> Via:
-    """On which way something from that source came: a path, the word for HTTP, or an exchange and a routing key."""
+    """On which way something from that source came: the word for HTTP, an exchange and a routing key, or a place."""
     if source == HTTP:
         return Via.HTTP
-    return Via.DISK if source.startswith("/") else Via.BROKER
+    return Via.BROKER if ": " in source and not source.startswith("/") else Via.DISK
 
 
 def _requeued(store: Store, letter: DeadLetter) -> Requeued:

@@ -22,7 +22,7 @@ BATCH = 256
 LINE_LIMIT = 4 * 1024 * 1024
 """A longer line becomes a dead letter [bytes]."""
 
-__all__ = ["BATCH", "LINE_LIMIT", "Drained", "RunFollower", "drain"]
+__all__ = ["BATCH", "LINE_LIMIT", "Drained", "RunFollower", "drain", "event_files"]
 
 _EVENT_FILE = re.compile(r"(events|.+\.trace\..+)\.jsonl(\.\d+)?", re.DOTALL)  # with those rotated by renaming
 
@@ -107,7 +107,7 @@ class RunFollower:
 
     def _collect(self, final: bool) -> Drained:
         total = Drained()
-        paths, problems = _event_files(self.run_dir), list[str]()
+        paths, problems = event_files(self.run_dir), list[str]()
         for path in paths:
             try:
                 total += self._collect_file(path, final)
@@ -138,7 +138,7 @@ class RunFollower:
         return total
 
 
-def _event_files(run_dir: Path) -> list[Path]:
+def event_files(run_dir: Path) -> list[Path]:
     """Files to collect, those of the engine first: they name the workflow."""
     if not run_dir.is_dir():
         return []

@@ -27,7 +27,7 @@ import msgspec
 
 from ..errors import EnvironmentMissingError, FormatError, GlobusError
 from ..sources import globus
-from ..store import Store, Via
+from ..store import Store
 from ._intake import Drained, Record, keep
 
 TOKEN_VARIABLE = "PANORAMA_GLOBUS_TOKEN"
@@ -144,7 +144,7 @@ class GlobusFollower:
             if task_id in self._foreign:
                 return Drained()
             self._foreign.add(task_id)
-            return keep(self._store, [_record(document, str(error))], Via.HTTP)
+            return keep(self._store, [_record(document, str(error))])
         if wf_uuid == self.wf_uuid:
             self._tasks.setdefault(task_id, _Followed())
         return Drained()
@@ -164,7 +164,7 @@ class GlobusFollower:
         over = globus.task(document).is_final
         listed = list((followed.entries | new).values()) if over else []
         told = _told(document, list(new.values()), None if document == followed.document else listed)
-        total = keep(self._store, told, Via.HTTP)
+        total = keep(self._store, told)
         followed.note(document, new)  # only now that all is stored
         if over:
             followed.end()

@@ -10,127 +10,26 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ..errors import EnvironmentMissingError, FormatError, UsageError
-from ..events import Event
 from ..sources import plan, sink, stampede_db
-from ..sources.darshan import REPORT
-from ..store import Arrivals, Store, Via
+from ..store import Store
 from ._intake import Drained, Record, keep
 from ._records import events_of
+from .completeness import Completeness, completeness, note
 from .darshan import summarise
-from .files import BATCH, LINE_LIMIT, RunFollower
+from .files import BATCH, LINE_LIMIT, RunFollower, event_files
 from .submitdir import drain_submit_dir
 
+__all__ = ["Completeness", "completeness", "family", "reconcile"]
+
 Reader = Callable[[Path, Callable[[str], object]], Iterator[dict[str, Any]]]
-SOURCES = ("stampede", "kickstart", "darshan", "transfer")
-RECONCILED = "panorama.reconciled"
-_TRACE = "kickstart.inv.online"
-_LIVE = Via.BROKER | Via.HTTP
 _SQLITE = b"SQLite format 3\x00"
 _OWNERS = ("xwf_id", "xwf.id", "xwf__id", "wf_uuid")
 _MOST_PROBLEMS = 100
-_CARRIERS = ("stampede.job_inst.composite", "stampede.task.monitoring")
-"""Kinds of event that bring the probe's payload home, and so tell what was left out of it."""
-
-
-class SourceCompleteness(msgspec.Struct, frozen=True, kw_only=True):
-    """How complete the events of one source are.
-
-    Attributes
-    ----------
-    source : str
-        `stampede`, `kickstart`, `darshan` or `transfer`.
-    events_expected : int
-        All that are known, from whatever way, and those that are missing.
-    events_seen : int
-        Came live, by a broker or by HTTP.
-    filled_from_disk : int
-        Are known from disk only.
-    missing : int
-        Were taken, since the numbers of the probe's samples have gaps, and are nowhere.
-    thinned : int
-        Were taken and left out by the probe to keep its payload small; what counts is cumulative, so totals are exact.
-    """
-
-    source: str
-    events_expected: int = 0
-    events_seen: int = 0
-    filled_from_disk: int = 0
-    missing: int = 0
-    thinned: int = 0
-
-    @property
-    def words(self) -> str:
-        """It, in words."""
-        if not self.events_expected and not self.thinned:
-            return "no events"
-        told = [f"{self.events_expected} events"]
-        if self.events_seen:
-            told += [f"{self.events_seen} came live", f"{self.filled_from_disk} filled from disk"]
-        elif self.filled_from_disk:
-            told += ["all from disk, none came live" if not self.missing else "from disk, none came live"]
-        if self.missing:
-            told.append(f"{self.missing} missing")
-        if self.thinned:
-            told.append(f"{self.thinned} more left out by the probe to save space")
-        return ", ".join(told)
-
-
-class Completeness(msgspec.Struct, frozen=True, kw_only=True):
-    """How complete a workflow is.
-
-    Attributes
-    ----------
-    wf_uuid : str
-        The run.
-    watched_live : bool
-        Whether any of its events came by a broker or by HTTP. Where none did, what is on disk was filled in for
-        nothing that was lost.
-    reconciled : bool
-        Whether it was compared with the disk.
-    reconciled_at : float or None
-        When it was, for the last time [s since 1970, UTC].
-    reconciled_from : str or None
-        With which file or folder.
-    sources : tuple of SourceCompleteness
-        By source.
-    problems : tuple of str
-        What could not be read then, and why.
-    """
-
-    wf_uuid: str
-    watched_live: bool
-    reconciled: bool = False
-    reconciled_at: float | None = None
-    reconciled_from: str | None = None
-    sources: tuple[SourceCompleteness, ...] = ()
-    problems: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> str:
-        """It, in a sentence."""
-        if not self.watched_live:
-            if not any(source.events_expected for source in self.sources):
-                return "nothing is known of it"
-            return "read from disk; no broker or HTTP was in use"
-        lacking = sum(source.missing for source in self.sources)
-        if not self.reconciled:
-            return "came live, not yet compared with the disk: `panorama reconcile` does that"
-        filled = sum(source.filled_from_disk for source in self.sources)
-        found = f"{filled} events that did not come live were found on disk" if filled else "all came live"
-        return f"compared with the disk: {found}{f'; {lacking} are missing' if lacking else ''}"
-
-    def of(self, source: str) -> SourceCompleteness:
-        """One source's part."""
-        return next((part for part in self.sources if part.source == source), SourceCompleteness(source=source))
 
 
 def reconcile(store: Store, wf_uuid: str, where: str | os.PathLike[str] | None = None) -> Completeness:
@@ -158,64 +57,16 @@ def reconcile(store: Store, wf_uuid: str, where: str | os.PathLike[str] | None =
     UsageError
         Nothing tells where the workflow's files are, or they are of another workflow.
     EnvironmentMissingError
-        They are not there.
+        They are not there, or not any more.
     StoreError
         The store could not be written; another call adds the rest.
     """
-    path = (Path(where) if where is not None else _named(store, wf_uuid)).absolute()
+    path = (Path(where) if where is not None else named_place(store, wf_uuid)).absolute()
     problems = [*_collect(store, wf_uuid, path).problems]
     read = summarise(store, wf_uuid)
     if read.waiting:
         problems.append(f"{read.waiting} Darshan logs are not read: {read.problem}")
     return note(store, wf_uuid, path, problems)
-
-
-def note(store: Store, wf_uuid: str, where: str | os.PathLike[str], problems: Collection[str] = ()) -> Completeness:
-    """Write down that all that is on disk of a workflow is in the store, unless that has been, and give what it is.
-
-    Raises
-    ------
-    StoreError
-        The store could not be read or written.
-    """
-    parts = _parts(store, wf_uuid)
-    notes = _notes(store, wf_uuid)
-    told = {
-        "reconciled_from": os.fspath(where),
-        "problems": sorted(problems),
-        "sources": [msgspec.to_builtins(part) for part in parts],
-    }
-    if not any(part.events_expected for part in parts):
-        return _completeness(wf_uuid, parts, notes)
-    if not notes or any(notes[-1].fields.get(key) != value for key, value in told.items()):
-        fields = {**told, "reconciled_at": time.time(), "seq": len(notes)}
-        notes.append(Event(kind=RECONCILED, wf_uuid=wf_uuid, fields=fields))
-        store.put(notes[-1:])
-    return _completeness(wf_uuid, parts, notes)
-
-
-def completeness(store: Store, wf_uuid: str) -> Completeness:
-    """How complete a workflow is, by how its events came in.
-
-    Raises
-    ------
-    StoreError
-        The store could not be read.
-    """
-    return _completeness(wf_uuid, _parts(store, wf_uuid), _notes(store, wf_uuid))
-
-
-def _completeness(wf_uuid: str, parts: tuple[SourceCompleteness, ...], notes: list[Event]) -> Completeness:
-    told = notes[-1].fields if notes else {}
-    return Completeness(
-        wf_uuid=wf_uuid,
-        watched_live=any(part.events_seen for part in parts),
-        reconciled=bool(notes),
-        reconciled_at=told.get("reconciled_at"),
-        reconciled_from=told.get("reconciled_from"),
-        sources=parts,
-        problems=tuple(told.get("problems") or ()),
-    )
 
 
 def family(store: Store, wf_uuid: str) -> list[str]:
@@ -224,77 +75,14 @@ def family(store: Store, wf_uuid: str) -> list[str]:
     return [wf_uuid, *(other for other in below if other != wf_uuid)]
 
 
-def _parts(store: Store, wf_uuid: str) -> tuple[SourceCompleteness, ...]:
-    gaps = _gaps(store, wf_uuid)
-    arrivals = store.arrivals(wf_uuid)
-    return tuple(_part(source, arrivals, *(gaps if source == "kickstart" else (0, 0))) for source in SOURCES)
+def named_place(store: Store, wf_uuid: str) -> Path:
+    """The directory that the run named when it was planned.
 
-
-def _part(source: str, arrivals: Iterable[Arrivals], missing: int, thinned: int) -> SourceCompleteness:
-    """How the events of one source came, but for reports, which are made here, each of a log that came."""
-    own = [row for row in arrivals if row.kind.partition(".")[0] == source and row.kind != REPORT]
-    seen = sum(row.number for row in own if row.via & _LIVE)
-    filled = sum(row.number for row in own if not row.via & _LIVE)
-    return SourceCompleteness(
-        source=source,
-        events_expected=seen + filled + missing,
-        events_seen=seen,
-        filled_from_disk=filled,
-        missing=missing,
-        thinned=thinned,
-    )
-
-
-def _notes(store: Store, wf_uuid: str) -> list[Event]:
-    return sorted(store.events(wf_uuid, {RECONCILED}), key=lambda event: int(event.fields["seq"]))
-
-
-def _gaps(store: Store, wf_uuid: str) -> tuple[int, int]:
-    """Samples of the probe that are nowhere though later ones are: how many are missing, how many were left out.
-
-    The probe numbers a job's samples from 0 and leaves out of its payload what would make it too large.
+    Raises
+    ------
+    UsageError
+        No event tells.
     """
-    found: dict[tuple[Any, ...], set[int]] = defaultdict(set)
-    for event in store.events(wf_uuid, {_TRACE}):
-        number = event.fields.get("seq")
-        if isinstance(number, int) and number >= 0:
-            found[_origin(event)].add(number)
-    left_out = _left_out(store, wf_uuid) if found else {}
-    missing = thinned = 0
-    for origin, numbers in found.items():
-        gap = max(numbers) + 1 - len(numbers)
-        spared = min(gap, max((left_out.get(key, 0) for key in _keys(*origin[:3])), default=0))
-        missing, thinned = missing + gap - spared, thinned + spared
-    return missing, thinned
-
-
-def _origin(event: Event) -> tuple[Any, ...]:
-    """The probe that took a sample."""
-    told = (event.fields.get(key) for key in ("condor_job_id", "hostname", "pid", "rank", "task_id"))
-    return (event.job_id, event.attempt, *map(str, told))
-
-
-def _keys(job_id: str | None, attempt: int | None, sched_id: object) -> Iterator[tuple[str | None, str]]:
-    """Names by which what brought samples home and the samples themselves may know an attempt."""
-    if attempt is not None:
-        yield job_id, f"attempt {attempt}"
-    if sched_id not in (None, "", "None"):
-        yield job_id, f"job {sched_id}"
-
-
-def _left_out(store: Store, wf_uuid: str) -> dict[tuple[str | None, str], int]:
-    found: dict[tuple[str | None, str], int] = defaultdict(int)
-    for event in store.events(wf_uuid, _CARRIERS):
-        told = event.fields.get("thinned")
-        kept, of = (told.get("kept"), told.get("of")) if isinstance(told, dict) else (None, None)
-        if isinstance(kept, int) and isinstance(of, int) and of > kept:
-            for key in _keys(event.job_id, event.attempt, event.fields.get("sched_id")):
-                found[key] = max(found[key], of - kept)
-    return found
-
-
-def _named(store: Store, wf_uuid: str) -> Path:
-    """The directory that the run named when it was planned."""
     plans = list(store.events(wf_uuid, {"stampede.wf.plan"})) or store.events(wf_uuid)
     named = next((told for event in plans if isinstance(told := event.fields.get("submit_dir"), str) and told), None)
     if named is None:
@@ -315,10 +103,14 @@ def _collect(store: Store, wf_uuid: str, path: Path) -> Drained:
         )
     if (path / "braindump.yml").is_file():
         return _from_submit_dir(store, wf_uuid, path)
-    parts = [part for part in (path / "run", path / "output") if part.is_dir()]
-    if (path / "bundle.json").is_file() and parts:
-        return sum((_from_run(store, wf_uuid, part) for part in parts), Drained())
-    return _from_run(store, wf_uuid, path)
+    folders = [path / "run", path / "output"] if (path / "bundle.json").is_file() else [path]
+    told = [folder for folder in folders if (folder / "submitdir").is_file() or event_files(folder)]
+    if not told:
+        raise EnvironmentMissingError(
+            f"{path}: nothing of a run is there, so workflow {wf_uuid} cannot be compared with it; "
+            "name its submit directory or run folder (--from)"
+        )
+    return sum((_from_run(store, wf_uuid, folder) for folder in told), Drained())
 
 
 def _from_submit_dir(store: Store, wf_uuid: str, path: Path) -> Drained:
@@ -340,6 +132,8 @@ def _from_run(store: Store, wf_uuid: str, path: Path) -> Drained:
         named = ""
     if named and Path(named).is_dir():
         drained += _from_submit_dir(store, wf_uuid, Path(named))
+    elif named:
+        drained += Drained(problems=(f"{named}: no such directory, though {path / 'submitdir'} names it",))
     _check_whose(wf_uuid, _owner(path / "events.jsonl"), path)
     return drained + RunFollower(path, store).finish()
 

@@ -8,6 +8,7 @@ out; one that was damaged later is set aside with all behind it in its segment, 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import struct
 import threading
@@ -30,6 +31,7 @@ SEGMENT = 8 << 20
 READ_LIMIT = 8 << 20
 """`Spool.read` gives no more than this at once [bytes], except where a single record is larger."""
 
+_log = logging.getLogger(__name__)
 _HEADER = struct.Struct("<II")
 _HEAD = struct.Struct("<QQI")
 
@@ -338,10 +340,12 @@ def _examine(segment: _Segment) -> set[int]:
 
 def _set_aside(segment: _Segment, file: BinaryIO) -> None:
     file.seek(segment.size)
-    with _opened(segment.path.with_suffix(".damaged"), os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
+    aside = segment.path.with_suffix(".damaged")
+    with _opened(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
         while piece := file.read(1 << 20):
             copy.write(piece)
         os.fdatasync(copy.fileno())
+    _log.warning("%s: damaged at byte %d; what stands from there on is in %s", segment.path, segment.size, aside)
 
 
 def _read_from(file: BinaryIO, offset: int, end: int) -> Iterator[tuple[int, bytes]]:

@@ -75,7 +75,8 @@ def job_type(job: JobIndex) -> Finding[str]:
 
 def transformation(job: JobIndex, attempts: Sequence[AttemptIndex]) -> Finding[str]:
     """Logical name of the program; several programs clustered into one job have none in common."""
-    recorded = {text(event.fields.get("transformation")) for a in attempts for event in _program_events(a)}
+    events = (event for a in attempts for event in (*_program_events(a), *a.all("job_inst.composite")))
+    recorded = {text(event.fields.get("transformation")) for event in events}
     traced = {text(sample.fields.get("xformation")) for a in attempts for sample in a.samples}
     known = _told(recorded) or _told(traced) or set(job.transformations)
     if len(known) == 1:

@@ -16,6 +16,7 @@ from .records import TcpSummary
 
 KIND = tcp.KIND
 _SAME = tcp.SKEW  # s; the same four numbers within this are the same connection
+_TIMED = 1.0  # s; the probe sees what begins at its next look only, so it gives what is shorter too short a time
 
 
 def finding(events: Iterable[Event]) -> Finding[TcpSummary]:
@@ -33,11 +34,17 @@ def connections(events: Iterable[Event]) -> list[tcp.Connection]:
         connection = tcp.connection(event.fields)
         if connection is None or connection.loopback:
             continue
-        key = (connection.source, connection.ends, event.fields.get("socket_id"), event.ts if _whole(event) else None)
+        when = event.ts if _whole(event) else None
+        key = (connection.source, _both_ends(connection), event.fields.get("socket_id"), when)
         known = newest.setdefault(key, connection)
         if (connection.last, connection.final) >= (known.last, known.final):
             newest[key] = connection
     return _each_once(newest.values())
+
+
+def _both_ends(connection: tcp.Connection) -> frozenset[tuple[str, int]]:
+    """Addresses and ports, whoever opened it: the probe guesses that at times, and may learn better."""
+    return frozenset(((connection.client.ip, connection.client.port), (connection.server.ip, connection.server.port)))
 
 
 def _whole(event: Event) -> bool:
@@ -48,7 +55,7 @@ def _whole(event: Event) -> bool:
 def _each_once(found: Iterable[tcp.Connection]) -> list[tcp.Connection]:
     by_ends: dict[object, list[tcp.Connection]] = defaultdict(list)
     for connection in sorted(found, key=lambda c: (c.source != "tcp_info", -c.confidence, c.first)):
-        same = by_ends[connection.ends]
+        same = by_ends[_both_ends(connection)]
         if not any(c.first <= connection.last + _SAME and connection.first <= c.last + _SAME for c in same):
             same.append(connection)
     every = (connection for same in by_ends.values() for connection in same)
@@ -58,6 +65,8 @@ def _each_once(found: Iterable[tcp.Connection]) -> list[tcp.Connection]:
 def _summary(found: Sequence[tcp.Connection]) -> TcpSummary:
     total, active = _moved(found), union((connection.first, connection.last) for connection in found)
     seconds = Finding(active) if active > 0 else unknown("no connection was seen twice, or for any time")
+    if 0 < active < _TIMED and any(connection.source == "tcp_info" for connection in found):
+        seconds = unknown(f"they lasted less than {_TIMED:g} s, which the probe cannot time")
     findings: dict[str, Finding[Any]] = {
         "bytes": total,
         "retransmitted": _retransmitted(found),

@@ -22,6 +22,11 @@ KINDS = frozenset({SINGLE, SUMMARY, ATTEMPT, STATS, GLOBUS, PROGRESS})
 _TOTALS = frozenset({SUMMARY, STATS})
 
 
+_THIRD_PARTY = "third party"
+_NO_SIZE = "the transfer tool does not know the size of a transfer (by a third party, or a move)"
+_NO_TOTAL = "no record tells the sizes of the files, and the log of the transfer tool no total without links"
+
+
 class Piece(NamedTuple):
     """Bytes moved within a span of time [s since 1970]."""
 
@@ -49,7 +54,7 @@ class Transfer(NamedTuple):
     rounding: float = 0.0
     faults: int = 0
     again: bool = False
-    why: str = "the transfer tool does not know the size of a transfer (third party)"
+    why: str = _NO_SIZE
     name: str | None = None
     source: str | None = None
     destination: str | None = None
@@ -89,7 +94,20 @@ def transfers(events: Iterable[Event], sizes: Mapping[str, float] | None = None)
 
 
 def each_once(found: Sequence[Transfer]) -> list[Transfer]:
-    """Every byte once: from the best records there are; Globus besides."""
+    """Every byte once: from the best records there are, of what pegasus-transfer left to Globus from Globus alone."""
+    tasks = [transfer for transfer in found if transfer.kind == GLOBUS]
+    others = [t for t in found if t.kind != GLOBUS and not (tasks and _is_left_to_globus(t))]
+    return [*_of_tools(others), *tasks]
+
+
+def _is_left_to_globus(transfer: Transfer) -> bool:
+    """Attempts between two collections, and a run of which the log shows no more than that others moved the files."""
+    if transfer.kind == STATS:
+        return transfer.state == _THIRD_PARTY
+    return all((url or "").startswith("go:") for url in (transfer.source, transfer.destination))
+
+
+def _of_tools(found: Sequence[Transfer]) -> list[Transfer]:
     exact = [transfer for transfer in found if transfer.kind == ATTEMPT and not _is_logged(transfer)]
     told = {(transfer.source, transfer.destination) for transfer in exact}
     singles = [t for t in found if t.kind == SINGLE and (t.source, t.destination) not in told]
@@ -98,7 +116,7 @@ def each_once(found: Sequence[Transfer]) -> list[Transfer]:
         singles = []  # some of them were lost
     published = singles or ([] if exact else summaries)
     logged = [] if exact or published else [t for t in found if t.kind == STATS or _is_logged(t)]
-    return [*exact, *published, *_best_of_log(logged), *(t for t in found if t.kind == GLOBUS)]
+    return [*exact, *published, *_best_of_log(logged)]
 
 
 def size(found: Sequence[Transfer]) -> Finding[int]:
@@ -201,14 +219,9 @@ def _summary(event: Event) -> Transfer:
         pieces=_whole(told.begin, told.end, moved),
         staged=number(event.fields.get("bytes_staged", told.size)),
         rounding=told.rounding,
-        why=_WHY[kind(event) == STATS],
+        state=_THIRD_PARTY if told.third_party else None,
+        why=_NO_SIZE if kind(event) == SUMMARY or told.third_party else _NO_TOTAL,
     )
-
-
-_WHY = {
-    False: "the transfer tool does not know the size of a transfer (third party)",
-    True: "no record tells the sizes of the files, and the log of the transfer tool no total without links",
-}
 
 
 def _of_pegasus(attempts: list[Event], totals: list[Event], sizes: Mapping[str, float]) -> list[Transfer]:
@@ -236,7 +249,7 @@ def _logged(told: Single, sizes: Mapping[str, float], again: bool) -> Transfer:
     """An attempt in a log, which counts its file's size; a link moves nothing."""
     known = _size_of(told, sizes) if told.size is None else told.size
     moved = None if known is None or told.succeeded is not True else known if told.method == "copy" else 0.0
-    return _single(ATTEMPT, told, staged=known, size=moved, again=again, state="log", why=_WHY[True])
+    return _single(ATTEMPT, told, staged=known, size=moved, again=again, state="log", why=_NO_TOTAL)
 
 
 def _size_of(told: Single, sizes: Mapping[str, float]) -> float | None:
@@ -250,11 +263,10 @@ def _size_of(told: Single, sizes: Mapping[str, float]) -> float | None:
 
 
 def _spread(attempts: list[Transfer], totals: list[Event]) -> list[Transfer]:
-    """Give each logged attempt an end, which the log lacks: when the next began, or when the tool ended."""
-    over = max((end for event in totals if (end := summary(event.fields).end) is not None), default=None)
-    ends = [*(transfer.begin for transfer in attempts[1:]), over]
-    timed = [(t, end if end is not None else t.begin) for t, end in zip(attempts, ends, strict=False)]
-    return [t._replace(end=end, pieces=_whole(t.begin, end, t.size)) for t, end in timed]
+    """Lay what a logged attempt moved between its beginning and the tool's end: eight at a time end when they like."""
+    ends = sorted(end for event in totals if (end := summary(event.fields).end) is not None)
+    over = [next((end for end in ends if t.begin is not None and t.begin <= end), t.begin) for t in attempts]
+    return [t._replace(pieces=_whole(t.begin, end, t.size)) for t, end in zip(attempts, over, strict=True)]
 
 
 def _best_of_log(logged: Sequence[Transfer]) -> list[Transfer]:

@@ -135,7 +135,7 @@ class TcpSummary(msgspec.Struct, frozen=True, kw_only=True):
     active_time : float
         [s] during which at least one was there.
     throughput : float or None
-        [bytes/s] `bytes / active_time`.
+        [bytes/s] `bytes / active_time`; None below 1 s of what the probe saw, which misses beginnings.
     confidence : float
         That all of them are this attempt's, in (0, 1]: the least of any one. 1 where the job's own sockets were seen.
     reasons : dict of str to str
@@ -528,7 +528,8 @@ class TransferMetrics(msgspec.Struct, frozen=True, kw_only=True):
     state : str
         `succeeded`, `failed`, `unknown`; of a Globus task also `active`, `paused` or `inactive`.
     begin, end : float or None
-        [s since 1970]; of a task that is not over, the end is that of the last that is known of it.
+        [s since 1970]; of a task that is not over, the end is that of the last that is known of it. A log tells of a
+        file only when it began.
     duration : float or None
         [s]
     files : int or None

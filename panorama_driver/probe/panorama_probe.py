@@ -86,6 +86,7 @@ START, END = "@@@MONITORING_PAYLOAD - START@@@", "@@@MONITORING_PAYLOAD - END@@@
 WRITE_WITHIN = 2.0  # [s] for a payload: a pipe that nobody reads or a lost file server may not hold the job
 SAY_WITHIN = 0.5  # [s]
 MOST_LOGS = 200  # of Darshan that are named in a payload
+DARSHAN_SETTINGS = "settings"  # file among the logs
 LOG_ENTRY = 200  # [bytes] for a log's name, size and reason
 LOGS_IN_TRACE = 64000000  # [bytes] of Darshan's logs, where they are written beside the samples
 LONGEST_LOG = 3000000  # [bytes] that make a line of the trace which a collector still reads
@@ -97,7 +98,8 @@ HURRIED_WITHIN = 0.3  # [s] likewise, when the job was told to end and a KILL ma
 LOOK_AT_CONNECTIONS = 0.25  # [s] between two looks for new ones
 LOOKING_SHARE = 0.005  # of one core, at most: looks become rarer on a host with very many sockets
 TOLD_AT_ONCE = 20  # connections that still live, in one sample: the others have their turn in the next
-MOST_CONNECTIONS = 5000  # that are followed at a time
+MOST_CONNECTIONS = 1000  # that are followed at a time: the job's end waits while the last of each is told
+MOST_HEARD = 5000  # ends of connections, in one look
 MOST_ENDED = 10000  # that are told of in all
 MOST_FILES = 10000  # of one process that are looked through for sockets
 ENDS_WITHIN = 0.05  # [s] for the kernel's last words on what was just closed
@@ -881,6 +883,21 @@ class Darshan:
             "DARSHAN_LOGPATH": folder,
             "DARSHAN_LOG_DIR_PATH": folder,  # the name that most builds --with-log-path-by-env give it
         }
+        if "DARSHAN_CONFIG_PATH" not in environment:
+            self._include_own_files()
+
+    def _include_own_files(self) -> None:
+        """Have the files of the working directory recorded wherever it is: by default Darshan leaves out /var and /opt,
+        and HTCondor's own place for jobs is below /var. A regular expression, which ends at a blank or a comma."""
+        path = os.path.join(self.folder, DARSHAN_SETTINGS)
+        try:
+            here = "".join(letter if letter.isalnum() or letter in "/_-" else "." for letter in os.getcwd())
+            with open(path, "wb") as file:
+                file.write(os.fsencode(f"NAME_INCLUDE ^{here}/ *\n"))
+        except OSError as error:
+            self.note(f"Darshan's settings: {error}")
+            return
+        self.environment["DARSHAN_CONFIG_PATH"] = path
 
     @classmethod
     def prepare(cls, options: Options, environment: "dict[str, str]") -> "Darshan | None":
@@ -904,7 +921,8 @@ class Darshan:
     def logs(self, room: int) -> "list[dict[str, object]]":
         """Read the logs and remove them; the largest are left out where they take more than `room` [bytes] in all."""
         try:
-            names = [name for name in sorted(os.listdir(self.folder)) if not name.isdigit()]
+            found = sorted(os.listdir(self.folder))
+            names = [name for name in found if not name.isdigit() and name != DARSHAN_SETTINGS]
             if not names:
                 self.note("Darshan left no log: is the library for this machine, and the command linked dynamically?")
             most = min(MOST_LOGS, room // (2 * LOG_ENTRY))
@@ -1666,16 +1684,22 @@ class Connections:
                 self._finish(cookie, None, now)
 
     def _adopt(self, new: "list[Socket]", now: float) -> None:
-        if not new or len(self._mine) >= MOST_CONNECTIONS:
+        if not new or self._is_full():
             return
         owners = self._owners()
         self._learn_listening()
         for socket in new:
-            if socket.inode in owners:
+            if socket.inode not in owners:
+                self._foreign.add(socket.cookie)
+            elif not self._is_full():
                 listens = socket.local_port in self._listening
                 self._mine[socket.cookie] = Connection(socket, owners[socket.inode], listens, now)
-            else:
-                self._foreign.add(socket.cookie)
+
+    def _is_full(self) -> bool:
+        full = len(self._mine) >= MOST_CONNECTIONS
+        if full:
+            self._note(f"TCP: {MOST_CONNECTIONS} connections are followed at a time, what else begins then is not seen")
+        return full
 
     def _owners(self) -> "dict[int, int]":
         """Find which process has which socket, by inode."""
@@ -1726,7 +1750,7 @@ class Connections:
 
     def _hear(self, now: float, more: "Callable[[], bool]" = lambda: True) -> None:
         """Take the kernel's words on what has ended, as long as there are any and `more` are waited for."""
-        for _ in range(MOST_CONNECTIONS):
+        for _ in range(MOST_HEARD):
             if not self._ends or not more():
                 return
             try:

@@ -16,6 +16,19 @@ def short_name(name: str) -> str:
     """
     bare = _AROUND.sub("", name)
     try:
-        return str(ipaddress.ip_address(bare.partition("%")[0]))
+        return _address(bare)
     except ValueError:
         return _AROUND.sub("", bare.partition(".")[0]).lower()
+
+
+def is_address(name: str) -> bool:
+    """Whether a host is called by its address."""
+    try:
+        _address(_AROUND.sub("", name))
+    except ValueError:
+        return False
+    return True
+
+
+def _address(bare: str) -> str:
+    return str(ipaddress.ip_address(bare.partition("%")[0]))

@@ -598,6 +598,8 @@ class _Tale:
         }
         nodename = self._programs[0].hostname or self._programs[0].nodename if self._programs else None
         told |= _known(hostname=self._host or nodename, app=self._plan.app, wf=self._plan.dax_label)
+        if not self._programs:  # monitord makes up an invocation that names it
+            told |= _known(transformation=classads.get("pegasus_wf_xformation"))
         for marked in self._payloads:
             if marked.get("monitoring_event") == "metadata":
                 named = [item for item in payload.items(marked) if item.keys() >= {"name", "value"}]

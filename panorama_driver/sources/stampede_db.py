@@ -119,8 +119,8 @@ def _connected(name: str) -> sqlite3.Connection:
     return connection
 
 
-_DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError)
-"""What a damaged database raises; the second comes of SQLite's own words, which quote it."""
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError, MemoryError)
+"""What a damaged database raises; the second comes of SQLite's own words, which quote it, the last of lengths in it."""
 
 
 class _Reader:

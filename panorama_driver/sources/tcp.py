@@ -25,10 +25,9 @@ better than the next, else none. No name is looked up: which host has which addr
 from __future__ import annotations
 
 import bisect
-import ipaddress
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -36,7 +35,7 @@ import msgspec
 
 from ..events import Event
 from . import globus, transfers
-from .hosts import short_name
+from .hosts import is_address, short_name
 from .tstat import End, Flow
 
 KIND = "transfer.tcp"
@@ -111,9 +110,9 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def moved(self) -> int | None:
-        """[bytes] of payload in both directions, each once; None where neither is known."""
-        known = [end.bytes_uniq for end in (self.client, self.server) if end.bytes_uniq is not None]
-        return sum(known) if known else None
+        """[bytes] of payload in both directions, each once; None where one is not known, as of kernels before 4.19."""
+        sent, received = self.client.bytes_uniq, self.server.bytes_uniq
+        return None if sent is None or received is None else sent + received
 
 
 def connection(fields: Mapping[str, Any]) -> Connection | None:
@@ -178,13 +177,13 @@ class Addresses:
     def learn(self, event: Event) -> None:
         """Take what a `stampede.job_inst.host.info` tells."""
         name, address = event.fields.get("hostname"), event.fields.get("ip")
-        if isinstance(name, str) and isinstance(address, str) and name not in ("", "unknown") and _is_address(address):
+        if isinstance(name, str) and isinstance(address, str) and name not in ("", "unknown") and is_address(address):
             self._known[name.strip().lower()].add(short_name(address))
             self._short[short_name(name)].add(short_name(address))
 
     def of(self, name: str) -> frozenset[str]:
         """Addresses of a host; none where they are not known. A worker may be called by its first label alone."""
-        if _is_address(name):
+        if is_address(name):
             return frozenset({short_name(name)})
         name = name.strip().rstrip(".").lower()
         found = self._known.get(name)
@@ -307,17 +306,17 @@ class Joiner:
         return joined, Unjoined(self._ambiguous + dropped, self._foreign)
 
     def _learn(self, events: Iterable[Event]) -> list[Movement]:
-        hosts: dict[tuple[str | None, int | None], str] = {}
+        hosts: dict[tuple[str, str | None, int | None], str] = {}
         moved: list[Event] = []
         for event in events:
             if event.kind == HOST_INFO:
                 self._book.learn(event)
-                hosts[event.job_id, event.attempt] = str(event.fields.get("hostname") or event.fields.get("ip") or "")
+                hosts[_try(event)] = str(event.fields.get("hostname") or event.fields.get("ip") or "")
             elif event.kind in TRANSFER_KINDS:
                 moved.append(event)
             elif event.kind == KIND:
                 self._learn_connection(event)
-        found = (_movement(event, self._book, hosts.get((event.job_id, event.attempt), "")) for event in moved)
+        found = (_movement(event, self._book, hosts.get(_try(event), "")) for event in _each_once(moved))
         return [movement for movement in found if movement is not None]
 
     def _learn_connection(self, event: Event) -> None:
@@ -360,6 +359,22 @@ class Joiner:
             return [match for _, match in found]
         found.sort(key=lambda scored: scored[0], reverse=True)
         return [found[0][1]] if found[0][0] >= _CLEARLY * found[1][0] else []
+
+
+def _try(event: Event) -> tuple[str, str | None, int | None]:
+    """Which try of which job; runs of one workflow have jobs of the same names."""
+    return event.wf_uuid, event.job_id, event.attempt
+
+
+def _each_once(moved: Sequence[Event]) -> list[Event]:
+    """Of a file that Pegasus' list and Panorama's record both tell of the list's alone, or a flow would fit two."""
+    listed = {_of_file(event) for event in moved if event.kind == transfers.ATTEMPT}
+    return [event for event in moved if event.kind != transfers.SINGLE or _of_file(event) not in listed]
+
+
+def _of_file(event: Event) -> tuple[Any, ...]:
+    urls = (event.fields.get(key) for key in ("source_url", "destination_url"))
+    return event.wf_uuid, event.job_id, *map(globus.text, urls)
 
 
 def owner_of(event: Event) -> Owner:
@@ -492,11 +507,3 @@ def _place(url: str, book: Addresses, here: str) -> Place:
     except ValueError:
         return Place(frozenset())
     return Place(book.of(host) if host else frozenset(), port or _PORTS.get(parts.scheme.lower()))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text.strip("[]").partition("%")[0])
-    except ValueError:
-        return False
-    return True

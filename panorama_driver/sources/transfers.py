@@ -32,6 +32,7 @@ _LINE = re.compile(r" ?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) +([A-Z]+):  (.*)
 _MISSING = "Expected local file does not exist: "
 _COMMAND = re.compile(r"(/bin/cp -f -R -L|ln -f -s) '(.+)' '(.+)'")
 _TOTAL = re.compile(r"Stats: Total (\d{1,9}) transfers, (\d{1,18})(\.\d)? ([KMGT]?)B transferred in ")
+_THIRD_PARTY = "Unable to provide stats for third party"
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _ZONES = 900  # s; clocks of the world differ from UTC by whole quarters of an hour
 
@@ -86,6 +87,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         [bytes] by which `size` may be wrong; 0 where it is exact.
     linked : int
         How many of them a log shows to be links, whose size is in `size` and was not moved.
+    third_party : bool
+        Whether a log shows only that others moved the files, such as Globus.
     succeeded : bool or None
         Whether all arrived; None where it is not told.
     """
@@ -96,6 +99,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     size: float | None = None
     rounding: float = 0.0
     linked: int = 0
+    third_party: bool = False
     succeeded: bool | None = None
 
 
@@ -119,13 +123,15 @@ class Command(NamedTuple):
 class Run(NamedTuple):
     """One run of pegasus-transfer in a log.
 
-    `idle` if it only made or removed directories; `vague` if there are errors that cannot be given to a command.
+    `idle` if it only made or removed directories; `vague` if there are errors that cannot be given to a command;
+    `third_party` if it copied and linked nothing itself and says why it has no total.
     """
 
     begin: float
     end: float
     idle: bool
     vague: bool
+    third_party: bool
     commands: tuple[Command, ...]
     attempts: int | None
     size: float | None
@@ -156,9 +162,10 @@ def of_job(event: Event) -> Iterator[Event]:
         yield from (_attempt(event, number, _listed(item, linked)) for number, item in found)
         return
     ids = itertools.count()
+    shift = _zone(event.ts, max((run.end for run in runs), default=0.0))
     for number, run in enumerate(run for run in runs if not run.idle):
-        yield from (_attempt(event, next(ids), told) for told in _logged(run))
-        yield _told(event, STATS, number, run.end, _totalled(run))
+        yield from (_attempt(event, next(ids), told, shift) for told in _logged(run))
+        yield _told(event, STATS, number, run.end, _totalled(run), shift)
 
 
 def single(fields: Mapping[str, Any]) -> Single:
@@ -188,6 +195,7 @@ def summary(fields: Mapping[str, Any]) -> Summary:
         end=_number(fields.get("transfer_completion_time")),
         size=_number(fields.get("bytes_transferred", fields.get("size"))),
         linked=int(_number(fields.get("linked")) or 0),
+        third_party=fields.get("third_party") is True,
         rounding=_number(fields.get("size_rounding")) or 0.0,
         succeeded=None if status is None else status == 0,
     )
@@ -229,7 +237,8 @@ def _run(lines: Sequence[Line]) -> Run:
     ends = [said for line in lines if (said := _verdict(line.text)) is not None]
     idle = any(line.text.startswith("Stats: no local files") for line in lines)
     vague = any(line.level == "ERROR" and not line.text.startswith(_MISSING) for line in lines)
-    return Run(lines[0].at, end, idle, vague, commands, attempts, size, rounding, ends[-1] if ends else None)
+    left = not commands and any(line.text.startswith(_THIRD_PARTY) for line in lines)
+    return Run(lines[0].at, end, idle, vague, left, commands, attempts, size, rounding, ends[-1] if ends else None)
 
 
 def _command(line: Line) -> Command | None:
@@ -295,17 +304,21 @@ def _totalled(run: Run) -> dict[str, Any]:
         "size": run.size,
         "size_rounding": run.rounding,
         "linked": sum(command.method == "link" for command in run.commands) or None,
+        "third_party": run.third_party or None,
     }
     return {key: value for key, value in told.items() if value is not None}
 
 
 def _listed(item: Mapping[str, Any], linked: set[str | None]) -> dict[str, Any]:
-    """One of the `transfer_attempts`; a size of 0 is left out there, and so is one that is not known."""
+    """One of the `transfer_attempts`; a size of 0 is left out there, and so is one that is not known.
+
+    It is the size of a file under a `file://` URL, the source's first; after a move there is no source any more.
+    """
     source, destination = str(item.get("src_url") or ""), str(item.get("dst_url") or "")
     succeeded = str(item.get("success")).lower() == "true"
     begin, lasted = _number(item.get("start")), _number(item.get("duration"))
     method, size = _method(destination, linked), _number(item.get("bytes"))
-    if size is None and succeeded and (_is_local(source) or _is_local(destination)):
+    if size is None and succeeded and method != "move" and (_is_file(source) or _is_file(destination)):
         size = 0.0
     told = {
         "told_by": "transfer_attempts",
@@ -331,17 +344,17 @@ def _method(destination: str, linked: set[str | None]) -> Method:
     return "move" if destination.startswith("moveto:") else "copy"
 
 
-def _is_local(url: str) -> bool:
-    return url.startswith(("file:", "/", "symlink:", "moveto:"))
+def _is_file(url: str) -> bool:
+    return url.startswith(("file:", "/"))
 
 
-def _attempt(event: Event, number: int, told: Mapping[str, Any]) -> Event:
-    return _told(event, ATTEMPT, number, told.get("transfer_completion_time", told.get("transfer_start_time")), told)
+def _attempt(event: Event, number: int, told: Mapping[str, Any], shift: float = 0.0) -> Event:
+    at = told.get("transfer_completion_time", told.get("transfer_start_time"))
+    return _told(event, ATTEMPT, number, at, told, shift)
 
 
-def _told(event: Event, kind: str, number: int, at: float | None, told: Mapping[str, Any]) -> Event:
-    """An event of the same attempt; times of a log, whose zone is not told, come to lie next to the job's end."""
-    shift = _zone(event.ts, at) if told.get("told_by") == "log" else 0.0
+def _told(event: Event, kind: str, number: int, at: float | None, told: Mapping[str, Any], shift: float) -> Event:
+    """An event of the same attempt, its times later by `shift` [s]."""
     timed = {key: round(told[key] + shift, 3) for key in _TIMES if isinstance(told.get(key), float)}
     named = {"condor_job_id": event.fields["sched_id"]} if event.fields.get("sched_id") else {}
     return Event(
@@ -357,9 +370,9 @@ def _told(event: Event, kind: str, number: int, at: float | None, told: Mapping[
 _TIMES = ("transfer_start_time", "transfer_completion_time")
 
 
-def _zone(ended: float | None, at: float | None) -> float:
-    """What to add to a time of a log [s]: the whole quarters of an hour that bring it next to the job's end."""
-    return 0.0 if ended is None or at is None else round((ended - at) / _ZONES) * float(_ZONES)
+def _zone(ended: float | None, at: float) -> float:
+    """What to add to a log's times, whose zone is not told [s]: quarters of an hour, so that it ends with the job."""
+    return 0.0 if ended is None else round((ended - at) / _ZONES) * float(_ZONES)
 
 
 def _number(value: object) -> float | None:

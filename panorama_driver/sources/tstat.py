@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import msgspec
 
 from ..errors import FormatError
+from .hosts import is_address
 
 LINE_LIMIT = 1 << 16
 """No line is longer, Advanced set and names of hosts included [bytes]."""
@@ -272,9 +273,9 @@ class Columns:
             It is neither the order of Tstat 2 nor sets of Tstat 3 that their number tells.
         """
         count = len(values)
-        if count in VERSION_3 and _is_address(values[14]) and _is_moment(values[28]):
+        if count in VERSION_3 and is_address(values[14]) and _is_moment(values[28]):
             return cls(VERSION_3[count])
-        if len(VERSION_2) <= count <= _MOST_OF_VERSION_2 and _is_address(values[44]) and _is_moment(values[97]):
+        if len(VERSION_2) <= count <= _MOST_OF_VERSION_2 and is_address(values[44]) and _is_moment(values[97]):
             more = [f"column_{number}" for number in range(len(VERSION_2) + 1, count + 1)]
             return cls([*VERSION_2, *more])
         raise FormatError(
@@ -392,14 +393,6 @@ def _line(line: bytes, columns: Columns | None) -> tuple[Columns | None, Flow | 
     values = text.split()
     columns = columns or Columns.of_values(values)
     return columns, columns.flow(values)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_moment(text: str) -> bool:

@@ -15,7 +15,10 @@ from ..events import Event
 
 
 class Via(enum.IntFlag):
-    """The ways on which an event has come in; one that came on several has several."""
+    """The ways on which an event has come in; one that came on several has several.
+
+    `BROKER` and `HTTP` are for what is sent, and may be lost on its way, `DISK` for what is fetched from where it lies.
+    """
 
     DISK = 1
     BROKER = 2

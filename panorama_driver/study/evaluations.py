@@ -8,12 +8,12 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..collector.completeness import note
 from ..collector.darshan import summarise
-from ..collector.reconcile import note
 from ..config import Study, spell
 from ..engines.outcome import Outcome
 from ..errors import EvaluationTimeoutError, PanoramaError, ResponseError, StoreError, UsageError
@@ -197,7 +197,7 @@ class Evaluations:
         study = self._definition.study
         made_for = self._made_for
         if made_for is None or (made_for != study and self.idle) or made_for.engine != study.engine:
-            self._runner, self._made_for = make_runner(study, self._home, self._definition.site), study
+            self._runner, self._made_for = make_runner(study, self._home, self._definition.site, self._runners), study
             self._runners.append(self._runner)
         return self._definition
 
@@ -275,34 +275,23 @@ class Evaluations:
         directory = self._home / evaluation.directory
         follower = runner.follower(directory, self._store)
         watch = asyncio.create_task(_keep_polling(follower))
+        outcome: Outcome | None = None
         try:
             async with asyncio.timeout(definition.study.timeout_seconds):
                 again = evaluation.over
                 evaluation = await self._submitted(definition, runner, evaluation, directory)
                 outcome = await self._with_retries(definition, runner, evaluation, again)
         except TimeoutError:
-            raise EvaluationTimeoutError(f"ran longer than {definition.study.timeout}; study.yml: timeout") from None
+            pass
         finally:
             watch.cancel()
-            _finish(follower, evaluation.directory)
-            if not self._leaving:
-                self._note_completeness(evaluation.key)
-        await self._read_darshan(evaluation.key)
+            problems = _finish(follower, evaluation.directory)
+        if (wf_uuid := self._journal.evaluations[evaluation.key].wf_uuid) is not None:
+            ended = outcome is not None
+            await asyncio.to_thread(_complete, self._store, wf_uuid, directory, problems, read_logs=ended)
+        if outcome is None:
+            raise EvaluationTimeoutError(f"ran longer than {definition.study.timeout}; study.yml: timeout")
         return self._explained(evaluation.key, outcome)
-
-    async def _read_darshan(self, key: str) -> None:
-        """Make reports of the Darshan logs that came home; in a thread, since each takes a process."""
-        wf_uuid = self._journal.evaluations[key].wf_uuid
-        if wf_uuid is not None:
-            done = await asyncio.to_thread(summarise, self._store, wf_uuid)
-            if done.waiting:
-                _log.warning("%d Darshan logs are not read: %s", done.waiting, done.problem)
-
-    def _note_completeness(self, key: str) -> None:
-        """Write down what was lost on its way, all that is on disk being in the store now."""
-        evaluation = self._journal.evaluations[key]
-        if evaluation.wf_uuid is not None:
-            note(self._store, evaluation.wf_uuid, self._home / evaluation.directory)
 
     async def _submitted(
         self, definition: Definition, runner: Runner, evaluation: Evaluation, directory: Path
@@ -444,13 +433,25 @@ class _Running:
         self.name = ""
 
 
-def _finish(follower: Follower, where: str) -> None:
+def _finish(follower: Follower, where: str) -> tuple[str, ...]:
     """Collect the rest of a run that is over; what could not be collected is told."""
     drained = follower.finish()
     for problem in drained.problems:
         _log.warning("%s", problem)
     if drained.dead:
         _log.warning("%s: %d records are no events; the store keeps them as dead letters", where, drained.dead)
+    return drained.problems
+
+
+def _complete(store: Store, wf_uuid: str, directory: Path, problems: Collection[str], read_logs: bool) -> None:
+    """Read the Darshan logs that came home, and write down what was lost on its way: all that is on disk is in now."""
+    try:
+        done = summarise(store, wf_uuid) if read_logs else None
+        if done and done.waiting:
+            _log.warning("%d Darshan logs are not read: %s", done.waiting, done.problem)
+        note(store, wf_uuid, directory, problems)
+    except StoreError as problem:
+        _log.warning("%s", problem)  # what the workflow did is known, and `panorama reconcile` does this again
 
 
 async def _keep_polling(follower: Follower) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from ..collector.broker import FAMILIES, Address, Publisher
+from ..collector.broker import Address, Publisher, takes
 from ..config import Monitoring
 from ..errors import PanoramaError, StudyError
 
 _log = logging.getLogger(__name__)
-_PATIENCE = 5.0  # [s] for the broker to take the rest, when the study ends
+PATIENCE = 5.0
+"""For the broker to take the rest when the study ends [s]."""
 
 
 class _Named(msgspec.Struct):
@@ -69,9 +70,9 @@ class Outlet:
             name = self._decoder.decode(line).event
         except (msgspec.DecodeError, UnicodeDecodeError):
             return ""
-        return name if name.partition(".")[0] in FAMILIES else ""
+        return name if takes(name) else ""
 
-    def close(self) -> None:
-        """Wait a moment for the broker to take the rest; what it does not take stays for the next server."""
-        if not self._publisher.close(_PATIENCE):
+    def close(self, patience: float = PATIENCE) -> None:
+        """Wait at most `patience` [s] for the broker to take the rest; what it does not take stays for the next."""
+        if not self._publisher.close(patience):
             _log.warning("%d events wait for the broker in the spool", len(self._publisher))

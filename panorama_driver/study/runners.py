@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -108,12 +108,18 @@ class Runner(Protocol):
         ...
 
 
-def make_runner(study: Study, home: Path, site: Site) -> Runner:
-    """The runner that study.yml asks for; `home` is its folder, and `site` where the jobs run."""
+def make_runner(study: Study, home: Path, site: Site, earlier: Iterable[Runner] = ()) -> Runner:
+    """The runner that study.yml asks for; `home` is its folder, and `site` where the jobs run.
+
+    An `earlier` one publishes no more: one at a time has the spool, with what waits there for the broker.
+    """
     if study.engine == "pegasus":
         from .pegasus import PegasusRunner  # it brings HTTP with it, which the embedded engine has no use for
 
         return PegasusRunner(study, home)
+    for runner in earlier:
+        if isinstance(runner, LocalRunner):
+            runner.fall_silent()
     return LocalRunner(study, home, site)
 
 
@@ -151,7 +157,17 @@ class LocalRunner:
         return str(uuid.uuid4())
 
     def follower(self, directory: Path, store: Store) -> Follower:
-        return RunFollower(directory / "run", store, pass_on=self._outlet.pass_on if self._outlet else None)
+        return RunFollower(directory / "run", store, pass_on=self._pass_on if self._outlet else None)
+
+    def _pass_on(self, lines: list[bytes]) -> None:
+        if self._outlet is not None:
+            self._outlet.pass_on(lines)
+
+    def fall_silent(self) -> None:
+        """Publish no more; what the broker has not taken yet stays in the spool."""
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None:
+            outlet.close(0.0)
 
     async def run(self, ticket: Ticket) -> Outcome:
         assert ticket.wf_uuid is not None

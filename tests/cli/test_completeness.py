@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,7 @@ def test_a_dead_letter_is_shown_with_what_is_known_of_it(letters: Path) -> None:
     done = panorama("deadletters", "show", hostile[:8], "--store", letters)
     assert done.stdout.replace("\n", "").isprintable()
     assert "\\x1b]0;owned\\x07\\u202etxt" in done.stdout
+    assert re.search(r"^buried    \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", done.stdout, re.MULTILINE)
     told = json.loads(panorama("deadletters", "show", hostile, "--store", letters, "--json").stdout)
     assert (told["source"], told["offset"], told["whole"]) == ("/a/b\x07", 7, True)
     assert base64.b64decode(told["body"]) == HOSTILE
@@ -195,3 +197,13 @@ def test_which_must_be_said_and_must_be_one(letters: Path) -> None:
 def test_a_study_is_as_good_as_its_store(evaluation: Path) -> None:
     for words in (["deadletters", "--study", evaluation], ["deadletters", "list", "--study", evaluation]):
         assert panorama(*words).stdout == "no dead letters: everything that came in is an event\n"
+
+
+def test_show_tells_of_a_workflow_that_was_collected_without_a_study(store: Path) -> None:
+    done = panorama("show", WF[:8], "--store", store)
+    assert (done.returncode, done.stderr) == (1, "")  # it has failed
+    assert f"  workflow         {WF} of unknown name: failed" in done.stdout
+    assert "came live, not yet compared with the disk" in done.stdout
+    told = json.loads(panorama("show", WF, "--store", store, "--json").stdout)
+    assert (told["evaluation"], told["metrics"]["wf_uuid"]) == (None, WF)
+    assert "the store knows none that begins so" in panorama("show", "ffff", "--store", store).stderr

@@ -6,6 +6,7 @@ import base64
 import calendar
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 
 from panorama_driver.collector._records import events_of
 from panorama_driver.collector.broker import Address, Consumer, Publisher, _link, consumer
+from panorama_driver.collector.broker._topology import mending
 from panorama_driver.errors import BrokerError, SpoolFullError, StoreError, UsageError
 from panorama_driver.store import Store, Via, open_store
 from panorama_driver.testing import rabbitmq
@@ -147,7 +149,7 @@ def test_an_event_of_each_family_comes_to_our_queue(
     consume: Callable[..., Consumer], channel: Any, store: Store
 ) -> None:
     each = consume()
-    families = ("stampede", "kickstart", "transfer", "darshan", "panorama")
+    families = ("stampede", "kickstart", "transfer", "darshan")
     send(channel, [(f"{family}.x", b"{}") for family in families])
     settled(each, 5)
     assert {letter.source for letter in store.dead_letters()} == {f"monitoring: {family}.x" for family in families}
@@ -366,12 +368,13 @@ def test_a_publisher_whose_spool_is_full_says_so(address: Address, tmp_path: Pat
         assert len(publisher) == 0
 
 
-def test_a_publisher_takes_no_key_that_no_queue_takes(address: Address, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["weather", "kickstart.\n", "kickstart." + "x" * 246])
+def test_a_publisher_takes_no_key_that_no_queue_takes(address: Address, tmp_path: Path, key: str) -> None:
     with (
         Publisher(address, tmp_path / "spool") as publisher,
-        pytest.raises(UsageError, match="'weather': no queue takes it"),
+        pytest.raises(UsageError, match=re.escape(f"{key!r}: no queue takes it")),
     ):
-        publisher.offer("weather", [b"{}"])
+        publisher.offer(key, [b"{}"])
 
 
 def test_a_publisher_makes_a_queue_again_that_somebody_removed(
@@ -614,6 +617,11 @@ def test_a_queue_with_other_arguments_is_left_alone_and_told(address: Address, s
     words = refusal(address, store)
     assert "queue 'panorama.events'" in words
     assert f"rabbitmqctl -p {address.vhost} delete_queue panorama.events" in words
+
+
+def test_a_name_out_of_the_brokers_words_is_quoted_in_the_command_that_mends() -> None:
+    command = mending("PRECONDITION_FAILED - inequivalent arg 'type' for queue 'x; rm -rf ~' in vhost '/'")
+    assert command.endswith("rabbitmqctl -p / delete_queue 'x; rm -rf ~'")
 
 
 def test_an_exchange_of_another_type_is_left_alone_and_told(address: Address, store: Store, channel: Any) -> None:

@@ -64,7 +64,7 @@ def test_a_death_between_storing_and_taking_out_costs_nothing(store: Store, monk
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "exhume", die)
         with pytest.raises(StoreError, match="killed"):
-            requeue(store, letters)
+            list(requeue(store, letters))
     assert (store.count(), len(list(store.dead_letters()))) == (1, 1)
     [done] = requeue(store, letters)
     assert (done.gone, done.stored) == (True, 0)
@@ -80,7 +80,13 @@ def test_a_record_up_to_the_limit_is_kept_whole(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("source", "way"),
-    [("/a/run/events.jsonl", Via.DISK), ("http", Via.HTTP), ("monitoring: stampede.inv.end", Via.BROKER)],
+    [
+        ("/a/run/events.jsonl", Via.DISK),
+        ("/a: b/events.jsonl", Via.DISK),
+        ("Globus task 0a1b", Via.DISK),
+        ("http", Via.HTTP),
+        ("monitoring: stampede.inv.end", Via.BROKER),
+    ],
 )
 def test_the_source_tells_the_way(source: str, way: Via) -> None:
     assert via(source) == way

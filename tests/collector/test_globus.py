@@ -81,7 +81,7 @@ def test_a_task_is_followed_from_its_first_event_to_its_final_document(store: St
     )
     assert len(final[0].fields["transfer_events"]) == 4
     assert "event_link" not in final[0].fields
-    assert {arrival.via for arrival in store.arrivals(WF)} == {Via.HTTP}
+    assert {arrival.via for arrival in store.arrivals(WF)} == {Via.DISK}  # fetched: it cannot be lost on its way
     assert follower.active == []
 
 

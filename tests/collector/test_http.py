@@ -13,15 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from panorama_driver.collector import http as ingest
+from panorama_driver.collector import _http_service, _intake
+from panorama_driver.collector._http import LINE_COUNT
+from panorama_driver.collector._records import events_of
 from panorama_driver.collector.http import HttpIngest, read_token, server_context
+from panorama_driver.collector.spool import Spool
 from panorama_driver.errors import EnvironmentMissingError, StoreError, UsageError
+from panorama_driver.events import Event
 from panorama_driver.probe import PROBE
 from panorama_driver.store import Store, Via, open_store
 
@@ -379,6 +383,7 @@ HEAD = f"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n".encode
         (b"400", HEAD + b"Content-Length: -1\r\n\r\n"),
         (b"400", HEAD + b"Content-Length: 1e3\r\n\r\n"),
         (b"400", HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+        (b"400", HEAD + b"X: a\nContent-Length: 2\r\n\r\n{}"),
         (b"411", HEAD + b"\r\n"),
         (b"411", HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
         (b"413", HEAD + b"Content-Length: 99999999999999\r\n\r\n"),
@@ -412,8 +417,8 @@ def test_a_client_that_waits_for_a_word_gets_it(serve: Any, store: Store) -> Non
 def test_slow_clients_are_given_up_and_hold_up_nobody(
     serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "_HEAD_WITHIN", 0.3)
-    monkeypatch.setattr(ingest, "_BODY_WITHIN", 0.3)
+    monkeypatch.setattr(_http_service, "_HEAD_WITHIN", 0.3)
+    monkeypatch.setattr(_http_service, "_BODY_WITHIN", 0.3)
     server = serve()
     slow = [socket.create_connection(server.address, timeout=10) for _ in range(50)]
     for number, client in enumerate(slow):
@@ -428,7 +433,7 @@ def test_slow_clients_are_given_up_and_hold_up_nobody(
 
 
 def test_more_clients_than_are_heard_are_told_to_come_later(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "CONNECTIONS", 3)
+    monkeypatch.setattr(_http_service, "CONNECTIONS", 3)
     server = serve()
     clients = [socket.create_connection(server.address, timeout=10) for _ in range(3)]
     for client in clients:
@@ -442,7 +447,7 @@ def test_more_clients_than_are_heard_are_told_to_come_later(serve: Any, monkeypa
 
 
 def test_bodies_being_received_are_bounded_together(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "IN_FLIGHT", 1500)
+    monkeypatch.setattr(_http_service, "IN_FLIGHT", 1500)
     server = serve()
     with socket.create_connection(server.address, timeout=10) as first:
         first.sendall(HEAD + b"Content-Length: 1000\r\nExpect: 100-continue\r\n\r\n")
@@ -451,6 +456,49 @@ def test_bodies_being_received_are_bounded_together(serve: Any, monkeypatch: pyt
         assert (status, "Retry-After" in headers) == (503, True)
     wait_for(lambda: server.counts.connections == 0)
     assert ask(server, lines(record(0)) + b" " * 600)[0] == 200
+
+
+def test_bodies_count_until_they_are_on_disk(serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_http_service, "IN_FLIGHT", 1500)
+    begun, disk = threading.Event(), threading.Event()
+    append = Spool.append
+
+    def slowly(spool: Spool, items: Iterable[bytes]) -> None:
+        begun.set()
+        disk.wait(20)
+        append(spool, items)
+
+    monkeypatch.setattr(Spool, "append", slowly)
+    server = serve()
+    first = threading.Thread(target=ask, args=(server, lines(record(0)) + b" " * 900))
+    first.start()
+    assert begun.wait(20)
+    assert ask(server, b" " * 900)[0] == 503
+    disk.set()
+    first.join()
+    wait_for(lambda: store.count() == 1)
+
+
+def test_a_body_of_very_many_lines_is_refused_before_they_are_looked_at(serve: Any, store: Store) -> None:
+    server = serve()
+    status, content, _ = ask(server, b"x\n" * (LINE_COUNT + 1))
+    assert (status, content["error"]) == (413, "50001 lines are more than the 50000 that are taken at once")
+    assert list(store.dead_letters()) == []
+
+
+def test_a_defect_of_a_parser_costs_one_record(serve: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def defective(body: bytes) -> list[Event]:
+        if b"unforeseen" in body:
+            raise KeyError("unforeseen")
+        return events_of(body)
+
+    monkeypatch.setattr(_intake, "events_of", defective)
+    assert ask(serve(), lines(record(0), record(1, unforeseen=1), record(2)))[0] == 200
+    wait_for(lambda: any(store.dead_letters()))
+    assert store.count() == 2
+    [letter] = store.dead_letters()
+    assert "defect of this program: KeyError: 'unforeseen'" in letter.reason
+    assert letter.whole
 
 
 def test_an_address_that_is_taken_is_told(serve: Any, store: Store, tmp_path: Path) -> None:
@@ -478,6 +526,11 @@ def test_the_token_is_a_file_that_nobody_else_may_read(tmp_path: Path) -> None:
 def test_without_a_token_it_does_not_begin(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no token"):
         HttpIngest(store, spool_dir=tmp_path, token="")
+
+
+def test_it_knows_whether_others_can_read_the_token(serve: Any, tmp_path: Path) -> None:
+    assert serve().private
+    assert not serve(address=("0.0.0.0", 0), spool_dir=tmp_path / "open").private
 
 
 def test_it_speaks_https(serve: Any, store: Store, tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from panorama_driver.collector import RunFollower
 from panorama_driver.collector._records import events_of
-from panorama_driver.collector.reconcile import RECONCILED, Completeness, completeness, family, reconcile
+from panorama_driver.collector.completeness import RECONCILED, Completeness, completeness
+from panorama_driver.collector.ended import EndedWorkflows
+from panorama_driver.collector.reconcile import family, reconcile
 from panorama_driver.errors import EnvironmentMissingError, UsageError
 from panorama_driver.events import Event
 from panorama_driver.store import Store, Via, open_store
@@ -155,6 +159,24 @@ def test_a_run_folder_names_the_submit_directory(store: Store, run_dir: Path) ->
     assert counts(reconcile(store, WF, run_dir)) == (79, 0, 79, 0)
 
 
+@pytest.mark.parametrize("bundle", [False, True])
+def test_a_place_where_nothing_of_a_run_is_proves_nothing(store: Store, tmp_path: Path, bundle: bool) -> None:
+    if bundle:
+        (tmp_path / "bundle.json").write_text("{}")
+        (tmp_path / "run").mkdir()
+    store.put(events(sample(0)), via=Via.HTTP)
+    with pytest.raises(EnvironmentMissingError, match=r"nothing of a run is there.*--from"):
+        reconcile(store, WF, tmp_path)
+    assert not completeness(store, WF).reconciled
+
+
+def test_a_submit_directory_that_is_gone_is_a_problem(store: Store, run_dir: Path, tmp_path: Path) -> None:
+    (run_dir / "submitdir").write_text(f"{tmp_path / 'gone'}\n")
+    store.put(events(sample(0)), via=Via.HTTP)
+    [problem] = reconcile(store, WF, run_dir).problems
+    assert problem.startswith(f"{tmp_path / 'gone'}: no such directory")
+
+
 @pytest.mark.parametrize("make", ["submit", "run", "file"])
 def test_files_of_another_workflow_are_not_taken(make: str, store: Store, tmp_path: Path) -> None:
     if make == "submit":
@@ -201,6 +223,13 @@ def test_gaps_in_the_numbers_of_samples_are_missing(store: Store) -> None:
     part = completeness(store, WF).of("kickstart")
     assert (part.events_expected, part.events_seen, part.filled_from_disk, part.missing) == (9, 3, 2, 4)
     assert part.words == "9 events, 3 came live, 2 filled from disk, 4 missing"
+
+
+def test_samples_of_one_probe_prove_no_gap_where_some_came_live_and_the_others_from_disk(store: Store) -> None:
+    """The probe names no task where it was told of none; its payload leaves the name out."""
+    store.put(events(*(sample(seq, task_id="") for seq in range(3))), via=Via.HTTP)
+    store.put(events(*(sample(seq) for seq in range(3, 5))))
+    assert completeness(store, WF).of("kickstart").missing == 0
 
 
 def test_records_of_panoramas_kickstart_have_no_numbers_and_so_prove_no_gap(store: Store) -> None:
@@ -253,3 +282,38 @@ def test_a_workflow_has_those_below_it(store: Store) -> None:
     root = {"event": "stampede.xwf.start", "xwf_id": WF, "ts": 1.0, "restart_count": 0, "root_xwf_id": WF}
     store.put(events(root, {**root, "xwf_id": "below"}, {**root, "xwf_id": "other", "root_xwf_id": "other"}))
     assert family(store, WF) == [WF, "below"]
+
+
+def test_a_workflow_that_has_ended_is_compared_with_the_disk_without_being_asked(store: Store, tmp_path: Path) -> None:
+    submit_dir = tmp_path / "run0001"
+    shutil.copytree(FAIL, submit_dir)
+    live = [event if event.kind != "stampede.wf.plan" else _moved(event, submit_dir) for event in DELIVERED]
+    with EndedWorkflows(store, settle=0.0):
+        store.put((event for number, event in enumerate(live) if number % 3 or event.kind in ENDS), via=Via.BROKER)
+        _wait_for(lambda: completeness(store, WF).reconciled)
+    found = completeness(store, WF)
+    assert (found.of("stampede").events_expected, found.of("stampede").missing) == (79, 0)
+    assert found.of("stampede").filled_from_disk > 20
+
+
+def test_files_that_are_not_here_or_of_another_user_are_left_alone(store: Store) -> None:
+    moved = [event if event.kind != "stampede.wf.plan" else _moved(event, Path("/proc/1")) for event in DELIVERED]
+    store.put(moved, via=Via.BROKER)
+    with EndedWorkflows(store, settle=0.0) as workflows:
+        workflows.finish()
+    assert not completeness(store, WF).reconciled
+
+
+DELIVERED = delivered("stampede-events-fail")
+ENDS = ("stampede.wf.plan", "stampede.xwf.end")
+
+
+def _moved(plan: Event, submit_dir: Path) -> Event:
+    return msgspec.structs.replace(plan, fields={**plan.fields, "submit_dir": str(submit_dir)})
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

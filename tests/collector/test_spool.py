@@ -161,7 +161,9 @@ def test_zeros_that_a_power_cut_left_are_no_records(tmp_path: Path) -> None:
         assert spool.read(9) == _bodies(2)
 
 
-def test_what_stands_behind_damage_is_set_aside_and_the_next_segments_are_read(tmp_path: Path) -> None:
+def test_what_stands_behind_damage_is_set_aside_and_told_and_the_next_segments_are_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with Spool(tmp_path / "spool", segment_bytes=_SMALL) as spool:
         for start in range(0, 30, 10):
             spool.append(_bodies(10, start))
@@ -176,6 +178,7 @@ def test_what_stands_behind_damage_is_set_aside_and_the_next_segments_are_read(t
     assert len(left) == 29
     (damaged,) = (tmp_path / "spool").glob("*.damaged")
     assert b"record" in damaged.read_bytes()
+    assert f"from there on is in {damaged}" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x00" * 20, os.urandom(20)])

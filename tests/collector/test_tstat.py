@@ -193,7 +193,7 @@ def test_the_command_joins_and_tells(tmp_path: Path) -> None:
     done = panorama(*words, "w", "--address", "nid01=192.0.2.1")
     assert done.returncode == 0
     assert "joined: 0 by socket, 0 by host and time, 1 before" in done.stdout
-    for wrong, reason in ((["x"], "0 runs of the store begin so"), (["--address", "x"], "HOST=ADDRESS")):
+    for wrong, reason in ((["x"], "the store knows none that begins so"), (["--address", "x"], "HOST=ADDRESS")):
         done = panorama(*words, *wrong)
         assert done.returncode == 2
         assert reason in done.stderr

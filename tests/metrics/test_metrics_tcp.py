@@ -27,6 +27,7 @@ def connection(run: Run, seq: int | None = None, **fields: Any) -> None:
         "c_port": 40000,
         "s_ip": "198.51.100.7",
         "s_port": 443,
+        "c_bytes_uniq": 0,
         "first": 110.0,
         "last": 120.0,
         **fields,
@@ -61,6 +62,32 @@ def test_two_observers_of_one_connection_count_once(run: Run) -> None:
     assert (found.connections, found.bytes, found.confidence, found.active_time) == (2, 5110, 0.6, 20.0)
 
 
+def test_two_observers_that_do_not_agree_who_opened_a_connection_count_once(run: Run) -> None:
+    connection(run, 0, socket_id=7, c_bytes_uniq=100, s_bytes_uniq=5000)
+    swapped: dict[str, Any] = {"s_ip": "192.0.2.1", "s_port": 40000, "c_ip": "198.51.100.7", "c_port": 443}
+    connection(run, **swapped, c_bytes_uniq=5001, s_bytes_uniq=100)
+    assert (measured(run).connections, measured(run).bytes) == (1, 5100)
+
+
+def test_a_connection_of_which_the_probe_learns_who_opened_it_counts_once(run: Run) -> None:
+    connection(run, 0, socket_id=7, last=112.0, c_bytes_uniq=100, s_bytes_uniq=5000)
+    swapped: dict[str, Any] = {"s_ip": "192.0.2.1", "s_port": 40000, "c_ip": "198.51.100.7", "c_port": 443}
+    connection(run, 1, socket_id=7, **swapped, c_bytes_uniq=9000, s_bytes_uniq=100)
+    assert (measured(run).connections, measured(run).bytes) == (1, 9100)
+
+
+def test_bytes_of_one_direction_are_not_taken_for_all(run: Run) -> None:
+    connection(run, 0, socket_id=7, c_bytes_uniq=None, s_bytes_uniq=5000)
+    assert measured(run).bytes is None
+    assert measured(run).reasons["bytes"] == "the kernel of a worker does not count the bytes of a connection"
+
+
+def test_what_the_probe_saw_for_a_moment_has_no_throughput(run: Run) -> None:
+    connection(run, 0, socket_id=7, last=110.2, s_bytes_uniq=5000)
+    assert (measured(run).bytes, measured(run).throughput) == (5000, None)
+    assert "less than 1 s" in measured(run).reasons["throughput"]
+
+
 def test_a_port_that_came_again_is_another_connection(run: Run) -> None:
     connection(run, last=111.0, ts=111.0, s_bytes_uniq=1)
     connection(run, first=125.0, last=126.0, ts=126.0, s_bytes_uniq=2)
@@ -75,7 +102,7 @@ def test_what_was_sent_again_is_counted_where_both_numbers_are_known(run: Run) -
 
 
 def test_what_is_missing_has_its_reason(run: Run) -> None:
-    connection(run, last=110.0)
+    connection(run, last=110.0, c_bytes_uniq=None)
     found = measured(run)
     assert (found.bytes, found.throughput, found.retransmitted, found.rtt) == (None, None, None, None)
     assert set(found.reasons) == {"bytes", "throughput", "retransmitted", "rtt"}

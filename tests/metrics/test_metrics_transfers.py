@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -215,6 +216,26 @@ def test_faults_of_globus_are_faults_of_the_job() -> None:
     run = staging().attempt("in", 1, 1_600_000_000, 1_600_000_001, 1_600_000_020)
     found = job([*run.events, *task(STEPS, 12)])
     assert (found.bytes_transferred, found.transfers_failed, found.transfer_faults) == (400, 0, 1)
+
+
+@pytest.mark.parametrize("listing", [True, False])
+def test_what_pegasus_left_to_globus_counts_once_and_as_globus_tells_it(listing: bool) -> None:
+    urls = {"src_url": "go://source/a", "dst_url": "go://destination/a"}
+    item = {**urls, "success": True, "start": 1_600_000_001, "duration": 10.0}
+    head, *lines = log().split(quote("\n"))
+    untold = [line for line in lines if not any(quote(f) in line for f in ("/bin/cp", "ln -f", "ERROR", "Between"))]
+    said = [re.sub("Stats.*", quote("Unable to provide stats for third party gsiftp/srm"), line) for line in untold]
+    told = {"transfer_attempts": [item]} if listing else {"stdout_text": quote("\n").join([head, *said])}
+    found = job([*ended(staging(), **told), *task(STEPS, 12)])
+    assert (found.bytes_transferred, found.bytes_staged, found.files_transferred) == (400, 400, 1)
+    assert (found.transfers_failed, found.transfer_faults) == (0, 1)
+    assert "third party" in job(ended(staging(), **told)).reasons["bytes_transferred"]
+
+
+def test_files_that_were_copied_side_by_side_get_no_speed_from_the_log() -> None:
+    run = sized(staging(), a_dot_dat=12345, big=3_000_000, big2=3_000_000, sub__empty=0)
+    logged = [t for t in transfers(ended(run, stdout_text=log())) if t.method == "copy"]
+    assert [(t.end, t.duration, t.effective_speed) for t in logged] == [(None, None, None)] * len(logged)
 
 
 def test_every_transfer_of_a_run_is_listed_with_its_speed() -> None:

@@ -129,6 +129,27 @@ def test_where_tmpdir_cannot_be_written_the_logs_go_to_the_working_folder(job: J
     assert sorted(path.name for path in job.folder.iterdir()) == ["home", "work"]
 
 
+def test_files_of_the_working_directory_are_recorded_also_where_darshan_leaves_files_out(job: Job) -> None:
+    """Below /var, where HTCondor's jobs are by default; the name is one for a regular expression."""
+    job.folder = job.folder / "var, {1}.*"
+    job.folder.mkdir()
+    job.run(f'cat "$DARSHAN_CONFIG_PATH"; cp "$DARSHAN_CONFIG_PATH" {job.home}/../settings')
+    [line] = (job.home.parent / "settings").read_text().splitlines()
+    key, expression, modules = line.split(" ")
+    assert (key, modules) == ("NAME_INCLUDE", "*")
+    assert "," not in expression
+    found = ["grep", "-E", expression]
+    assert subprocess.run(found, input=f"{job.folder}/data", text=True, capture_output=True).returncode == 0
+    assert subprocess.run(found, input="/var/lib/data", text=True, capture_output=True).returncode == 1
+    assert "darshan" not in job.payload() or job.payload()["darshan"] == []
+
+
+def test_settings_of_the_site_for_darshan_stay(job: Job) -> None:
+    assert (
+        job.run("echo $DARSHAN_CONFIG_PATH", DARSHAN_CONFIG_PATH="/site/darshan.conf").stdout == "/site/darshan.conf\n"
+    )
+
+
 @pytest.mark.skipif(not darshan(), reason="no libdarshan (darshan-config on PATH)")
 def test_the_real_darshan_logs_every_program_of_a_script(job: Job) -> None:
     done = job.run("head -c 100000 /dev/zero > data; cat data > copy; echo done", str(darshan()))

@@ -202,6 +202,28 @@ def test_every_connection_of_every_process_of_the_tree_is_told(probe: Any, start
     assert os.path.basename(last[0]["socket_exe"]).startswith("python")
 
 
+CROWD = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", 0), backlog=1000)
+kept = []
+for _ in range(int(sys.argv[1]) // 2): kept += [socket.create_connection(server.getsockname()), server.accept()[0]]
+print("up", flush=True)
+sys.stdin.read(1)
+"""
+
+
+def test_a_crowd_of_connections_is_cut_to_what_the_end_of_the_job_can_bear(probe: Any, started: Any) -> None:
+    most = panorama_probe.MOST_CONNECTIONS
+    job = start(
+        probe, started, "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (4096, 4096))\n" + CROWD, most + 200
+    )
+    assert job.stdout.readline() == b"up\n"
+    wait_for(probe, lambda records: len({r["socket_id"] for r in records}) >= 40)
+    end(job)
+    assert 40 <= len({r["socket_id"] for r in told(probe)}) <= most + 200  # some end within the last look
+    assert any(f"{most} connections are followed at a time" in problem for problem in probe.last()["problems"])
+
+
 def test_connections_of_others_are_not_told(probe: Any, started: Any, sink: Sink) -> None:
     with socket.create_connection((sink.address, sink.port)) as ours:
         ours.sendall(bytes(1000))

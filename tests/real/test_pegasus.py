@@ -6,28 +6,18 @@ Run where pegasus-plan, condor_q and pegasus-em are on PATH, as a user whom the 
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from panorama_driver.engines.pegasus import service
 from panorama_driver.metrics import JobMetrics, WorkflowMetrics, correlate
 from panorama_driver.store import open_store
 from panorama_driver.study.journal import Evaluation, in_order, read
+from tests.real.conftest import ON_REAL_PEGASUS
 
-PROGRAMS = ("pegasus-plan", "pegasus-em", "condor_q")
-MISSING = [name for name in PROGRAMS if shutil.which(name) is None]
-pytestmark = [
-    pytest.mark.skipif(bool(MISSING), reason=f"no real Pegasus: {', '.join(MISSING)} not on PATH"),
-    pytest.mark.skipif(os.getuid() == 0, reason="Pegasus' Ensemble Manager refuses to run as root"),
-    pytest.mark.timeout(1800),
-]
-
+pytestmark = ON_REAL_PEGASUS
 CHARGES = (0.35, 0.42, 0.45, 0.48)
 STUDY_IN = f"""\
 environment
@@ -48,22 +38,6 @@ responses
     descriptors = 'chi2'
   no_gradients no_hessians
 """
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A folder that is not under /tmp, where DAGMan refuses to run."""
-    with tempfile.TemporaryDirectory(prefix="panorama-", dir="/var/tmp") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def manager() -> Iterator[None]:
-    """The user's manager; ended afterwards if it was not there before."""
-    started = service.up(service.own_account(), 2.0, print)
-    yield
-    if started.fresh:
-        service.down(service.own_account())
 
 
 class Study:

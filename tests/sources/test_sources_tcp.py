@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from panorama_driver.events import Event
 from panorama_driver.sources import expand
@@ -65,6 +66,23 @@ def test_a_flow_belongs_to_the_transfer_of_its_hosts_at_its_time() -> None:
     [match], unjoined = join(events, [flow("192.0.2.1", BEGIN + 1, BEGIN + 9.5, 50 * MIB + 9000)])
     assert (match.join, match.confidence, match.owner.job_id, match.owner.attempt) == ("host+time", 1.0, "j", 1)
     assert unjoined == (0, 0)
+
+
+def test_jobs_of_one_name_in_two_runs_are_on_their_own_hosts() -> None:
+    events: list[Event] = []
+    for run, address in (("w1", "192.0.2.1"), ("w2", "192.0.2.2")):
+        host = replace(host_info("j", f"host-of-{run}", address), wf_uuid=run)
+        events += [host, replace(transfer("j", BEGIN, BEGIN + 10, 50 * MIB, ""), wf_uuid=run)]
+    for run, address in (("w1", "192.0.2.1"), ("w2", "192.0.2.2")):
+        [match], _ = join(events, [flow(address, BEGIN + 1, BEGIN + 9.5, 50 * MIB)])
+        assert match.owner.wf_uuid == run
+
+
+def test_a_transfer_of_which_two_tools_tell_is_one() -> None:
+    told = transfer("j", BEGIN, BEGIN + 10, 50 * MIB, "nid01")
+    listed = replace(told, kind="transfer.inv.local.attempt", fields={**told.fields, "seq": 0})
+    [match], _ = join([*WORKER, told, listed], [flow("192.0.2.1", BEGIN + 1, BEGIN + 9.5, 50 * MIB)])
+    assert (match.confidence, match.transfer_id) == (1.0, listed.event_id)
 
 
 def test_its_event_carries_tstats_columns_and_how_it_was_joined() -> None:

@@ -107,6 +107,28 @@ def test_times_of_a_log_whose_zone_is_not_told_lie_next_to_the_end_of_the_job() 
         assert abs(key["ts"] - (shifted.ts or 0)) <= 450  # type: ignore[operator]  # it is a float
 
 
+def test_a_file_that_was_linked_long_before_the_job_ended_keeps_its_time() -> None:
+    early = log("failed").replace("19:34:37,551    INFO:  ln", "19:14:37,551    INFO:  ln")
+    link, _, total = ended(stdout_text=quote(early))
+    assert total.fields["transfer_completion_time"] - link.fields["transfer_start_time"] == pytest.approx(1202)
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "size"),
+    [
+        ("file:///a/empty", "file:///b/empty", 0),  # the list leaves a size of 0 out
+        ("https://example.org/empty", "file:///b/empty", 0),
+        ("file:///a/big", "moveto:///b/big", None),  # the source is no longer there when its size is asked for
+        ("symlink:///a/big", "symlink:///b/big", None),
+        ("go://here/a/big", "go://there/b/big", None),
+    ],
+)
+def test_a_size_that_the_list_does_not_know_is_not_zero(source: str, destination: str, size: int | None) -> None:
+    item = {"src_url": source, "dst_url": destination, "success": True, "start": ENDED - 5, "duration": 0.1}
+    (event,) = ended(transfer_attempts=[item])
+    assert single(event.fields).size == size
+
+
 def test_a_log_that_was_cut_off_tells_no_total() -> None:
     text = log("retried")
     (run,) = runs(text[: text.index("Stats:")])

@@ -12,9 +12,11 @@ import pytest
 
 from panorama_driver.collector.broker import Address, Consumer
 from panorama_driver.collector.darshan import summarise
+from panorama_driver.config import Monitoring
 from panorama_driver.metrics import WorkflowMetrics, correlate
 from panorama_driver.store import Store, open_store
 from panorama_driver.study import client
+from panorama_driver.study.outlet import Outlet
 from panorama_driver.testing import rabbitmq
 from tests.conftest import DATA
 
@@ -82,6 +84,33 @@ def test_credentials_that_others_can_read_are_refused_before_anything_runs(
     assert f"chmod 600 {netrc}" in reply["message"]
 
 
+def test_a_study_that_is_changed_publishes_on(
+    make_study: MakeStudy, broker: rabbitmq.Node, vhost: str, heard: Store
+) -> None:
+    home = make_study(**_keys(broker, vhost))
+    [before] = _evaluate(home, 0.1)
+    study = home / "study.yml"
+    study.write_text(study.read_text() + "slots: 2\n")
+    [after] = _evaluate(home, 0.2)
+    assert (before["state"], after["state"]) == ("ok", "ok"), after
+    with open_store(home / ".panorama" / "store.db", readonly=True) as store:
+        for reply in (before, after):
+            _wait_until_heard(heard, store, reply["wf_uuid"])
+
+
+def test_a_line_that_no_queue_takes_holds_up_none_of_the_others(
+    broker: rabbitmq.Node, vhost: str, heard: Store, tmp_path: Path
+) -> None:
+    monitoring = Monitoring(broker=_url(broker, vhost), credentials=str(broker.credentials))
+    good = b'{"event": "kickstart.inv.online", "wf_uuid": "w", "dag_job_id": "a", "ts": 1.0, "seq": %d}'
+    outlet = Outlet(monitoring, tmp_path, tmp_path / "spool")
+    outlet.pass_on(
+        [good % 0, b'{"event": "kickstart.%s"}' % (b"x" * 300), b'{"event": "kickstart.\\n"}', b"no", good % 1]
+    )
+    outlet.close()
+    _wait_for(lambda: heard.count() == 2)
+
+
 def _check(workflow: WorkflowMetrics, seconds: float) -> None:
     """Every job has its trace to the end, and totals that agree with what it was told to do."""
     assert (workflow.state, workflow.unmatched, workflow.guessed) == ("succeeded", 0, 0)
@@ -105,18 +134,22 @@ def _check(workflow: WorkflowMetrics, seconds: float) -> None:
 
 
 def _keys(broker: rabbitmq.Node, vhost: str, credentials: Path | None = None) -> dict[str, object]:
-    url = f"amqp://127.0.0.1:{broker.port}/{vhost}/monitoring"
+    told = f"broker: '{_url(broker, vhost)}', credentials: {credentials or broker.credentials}"
     return {
         "workflow": BUSY,
         "responses": "{written: {output: result.json, value: written}}",
-        "monitoring": f"{{interval: 1 s, broker: '{url}', credentials: {credentials or broker.credentials}}}",
+        "monitoring": f"{{interval: 1 s, {told}}}",
         "site_variables": f"{{darshan: '{DARSHAN}'}}",
         "options": f"{{parts: {PARTS}}}",
     }
 
 
+def _url(broker: rabbitmq.Node, vhost: str) -> str:
+    return f"amqp://127.0.0.1:{broker.port}/{vhost}/monitoring"
+
+
 def _address(broker: rabbitmq.Node, vhost: str) -> Address:
-    return Address.read(f"amqp://127.0.0.1:{broker.port}/{vhost}/monitoring", broker.credentials)
+    return Address.read(_url(broker, vhost), broker.credentials)
 
 
 def _evaluate(home: Path, *seconds: float) -> list[dict[str, Any]]:
@@ -131,7 +164,11 @@ def _ids(store: Store, wf_uuid: str) -> set[str]:
 
 
 def _wait_until_heard(listener: Store, store: Store, wf_uuid: str) -> None:
+    _wait_for(lambda: _ids(listener, wf_uuid) >= _ids(store, wf_uuid))
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 60.0
-    while not _ids(listener, wf_uuid) >= _ids(store, wf_uuid):
+    while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)

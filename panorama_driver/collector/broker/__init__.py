@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ._address import Address
-from ._topology import EXCHANGE, FAMILIES
+from ._topology import takes
 from .consumer import Consumer, Counts
 from .publisher import Publisher
 
-__all__ = ["EXCHANGE", "FAMILIES", "Address", "Consumer", "Counts", "Publisher"]
+__all__ = ["Address", "Consumer", "Counts", "Publisher", "takes"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import re
+import shlex
 import ssl
 import struct
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ...errors import BrokerError
@@ -269,28 +271,28 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _reply(error: BaseException) -> tuple[int, str]:
-    """Code and text with which the broker has closed, if it has."""
+    """Code and text with which the broker has closed, if it has; a peer's words shall not steer a terminal."""
     code, text = getattr(error, "reply_code", None), getattr(error, "reply_text", None)
-    if isinstance(code, int):
-        return code, str(text)
-    arguments = [value for value in error.args if isinstance(value, int | str)]
-    found = [value for value in arguments if isinstance(value, int)]
-    return (found[0] if found else 0), " ".join(value for value in arguments if isinstance(value, str))
+    if not isinstance(code, int):
+        code = next((value for value in error.args if isinstance(value, int)), 0)
+        text = " ".join(value for value in error.args if isinstance(value, str))
+    return code, "".join(c if c.isprintable() else " " for c in str(text))
 
 
 def _refused(address: Address, code: int, text: str) -> BrokerError | None:
-    rights = f"rabbitmqctl set_permissions -p {address.vhost} {address.user} '.*' '.*' '.*'"
+    vhost, user = shlex.quote(address.vhost), shlex.quote(address.user)
+    rights = f"rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'"
     if "not found" in text and "vhost" in text:
         return BrokerError(
             f"{address}: the broker has no vhost {address.vhost!r}; make it with: "
-            f"rabbitmqctl add_vhost {address.vhost} && {rights}"
+            f"rabbitmqctl add_vhost {vhost} && {rights}"
         )
     if "access to vhost" in text:
         return BrokerError(f"{address}: user {address.user!r} may not use the vhost; allow it with: {rights}")
     if "Login was refused" in text or "ACCESS_REFUSED - Login" in text:
         return BrokerError(
             f"{address}: the broker refuses user {address.user!r} with this password; check the credentials, or set "
-            f"them with: rabbitmqctl change_password {address.user}"
+            f"them with: rabbitmqctl change_password {user}"
         )
     if code == 403:
         return BrokerError(f"{address}: {text}; allow it with: {rights}")
@@ -320,5 +322,6 @@ def _unreachable(address: Address, error: BaseException) -> BrokerError:
 
 
 def to_stderr(sentence: str) -> None:
-    """Say a sentence to the user."""
-    print(f"panorama: {sentence}", file=sys.stderr, flush=True)
+    """Say a sentence to the user; that nobody listens any more is no reason to end a thread."""
+    with suppress(OSError):
+        print(f"panorama: {sentence}", file=sys.stderr, flush=True)

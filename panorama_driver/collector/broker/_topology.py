@@ -1,6 +1,6 @@
 """What stands on the broker: the exchange of the published back end, our own queues, and the old ones.
 
-    exchange (topic, durable) ──stampede.# kickstart.# transfer.# darshan.# panorama.#──▶ panorama.events   (quorum)
+    exchange (topic, durable) ──stampede.# kickstart.# transfer.# darshan.#──▶ panorama.events   (quorum)
               │                                                       given up by the broker ▼
               │                                            exchange panorama.dead ──▶ panorama.dead         (quorum)
               └──stampede.#──▶ panorama_stampede, and so on: the published queues (classic), only where asked for
@@ -11,6 +11,7 @@ Declaring is idempotent; what exists with other arguments is left alone and repo
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 EXCHANGE = "monitoring"
 """The exchange of Panorama's back end, and so of monitord's and kickstart's addresses."""
-FAMILIES = ("stampede", "kickstart", "transfer", "darshan", "panorama")
+FAMILIES = ("stampede", "kickstart", "transfer", "darshan")
 """First words of the routing keys that we take."""
 EVENTS = "panorama.events"
 """Our queue, which every event comes to."""
@@ -29,6 +30,7 @@ PUBLISHED = {f"panorama_{family}": f"{family}.#" for family in FAMILIES[:3]}
 DELIVERY_LIMIT = 1000
 """How often the broker delivers a message: each death of a collector counts for all that it held."""
 
+_KEY_LIMIT = 255  # bytes; a "short string" of AMQP 0-9-1
 _QUORUM = {"x-queue-type": "quorum"}
 _EVENTS_ARGUMENTS = _QUORUM | {
     "x-delivery-limit": DELIVERY_LIMIT,
@@ -62,6 +64,12 @@ def declare(channel: Channel, exchange: str, published_queues: bool) -> None:
             channel.queue_bind(queue, exchange, key)
 
 
+def takes(routing_key: str) -> bool:
+    """Whether a message can be sent with such a key, and a queue takes it."""
+    known = routing_key.partition(".")[0] in FAMILIES
+    return known and routing_key.isprintable() and len(routing_key.encode()) <= _KEY_LIMIT
+
+
 def queues(published_queues: bool) -> tuple[str, ...]:
     """Queues to consume from."""
     return (EVENTS, DEAD, *PUBLISHED) if published_queues else (EVENTS, DEAD)
@@ -83,7 +91,7 @@ def mending(text: str) -> str:
     found = _NAMED.search(text)
     if found is None:
         return "look into the broker's log"
-    kind, name, vhost = found.groups()
+    kind, name, vhost = found[1], *map(shlex.quote, found.group(2, 3))  # the broker's words, to be pasted into a shell
     if kind == "queue":
         return f"empty it and remove it with: rabbitmqctl -p {vhost} delete_queue {name}"
     return f"remove it with: rabbitmqadmin -V {vhost} delete exchange name={name}"

@@ -327,7 +327,7 @@ class Consumer:
         told = ""
         while True:
             try:
-                self._total += self._kept(batch.records)
+                self._total += keep(self._store, batch.records, Via.BROKER)
                 break
             except StoreError as error:
                 if str(error) != told:
@@ -339,20 +339,3 @@ class Consumer:
         if told:
             self._tell("the store can be written again")
         return True
-
-    def _kept(self, records: list[Record]) -> Drained:
-        try:
-            return keep(self._store, records, Via.BROKER)
-        except PanoramaError:
-            raise
-        except Exception:  # noqa: BLE001 - a defect of ours in one message must not hold up all behind it
-            return sum((self._kept_alone(record) for record in records), Drained())
-
-    def _kept_alone(self, record: Record) -> Drained:
-        try:
-            return keep(self._store, [record], Via.BROKER)
-        except PanoramaError:
-            raise
-        except Exception as error:  # noqa: BLE001 - as above; the message is kept with what it did
-            flaw = f"reading it failed, which is a defect of this program: {type(error).__name__}: {error}"
-            return keep(self._store, [record._replace(size=len(record.body), flaw=flaw)], Via.BROKER)

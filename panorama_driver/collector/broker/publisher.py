@@ -192,6 +192,8 @@ class Publisher:
 
 def _item(routing_key: str, body: bytes) -> bytes:
     """A message as the spool has it."""
-    if routing_key.partition(".")[0] not in _topology.FAMILIES or "\n" in routing_key:
-        raise UsageError(f"{routing_key!r}: no queue takes it; its first word is one of {_topology.FAMILIES}")
+    if not _topology.takes(routing_key):
+        raise UsageError(
+            f"{routing_key!r}: no queue takes it; its first word is one of {', '.join(_topology.FAMILIES)}"
+        )
     return routing_key.encode() + b"\n" + body
