@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from ..errors import EnvironmentMissingError, FormatError, GlobusError
-from ..sources import globus
+from ..sources import globus, plain
 from ..store import Store
 from ._intake import Drained, Record, keep
 
@@ -135,7 +135,7 @@ class GlobusFollower:
 
     def _notice(self, document: Mapping[str, Any]) -> Drained:
         """A task that the search brought up, which matches more than is ours (`~` ignores case)."""
-        task_id = globus.text(document.get("task_id"))
+        task_id = plain.text(document.get("task_id"))
         try:
             wf_uuid, _ = globus.owner(document.get("label"))
             if task_id is None:
@@ -374,11 +374,11 @@ def _of_sqlite(path: Path) -> Iterator[Token]:
 
 def _stored(told: Any, path: Path) -> Iterator[Token]:
     """What a login left; only an application of the SDK names its client, by its folder."""
-    if not isinstance(told, dict) or globus.text(told.get("access_token")) is None:
+    if not isinstance(told, dict) or plain.text(told.get("access_token")) is None:
         return
     client = path.parent.parent.name if path.parent.parent.parent.name == "app" else None
-    expires = globus.number(told.get("expires_at_seconds"))
-    yield Token(told["access_token"], str(path), expires, globus.text(told.get("refresh_token")), client)
+    expires = plain.number(told.get("expires_at_seconds"))
+    yield Token(told["access_token"], str(path), expires, plain.text(told.get("refresh_token")), client)
 
 
 def _of_pegasus(home: Path) -> Iterator[Token]:
@@ -452,7 +452,7 @@ def _data(page: Any) -> list[Mapping[str, Any]]:
 
 
 def _total(page: Any) -> int:
-    return int(globus.number(_content(page).get("total")) or 0)
+    return int(plain.number(_content(page).get("total")) or 0)
 
 
 def _key(entry: Mapping[str, Any]) -> bytes:

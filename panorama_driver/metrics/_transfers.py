@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..events import Event
-from ..sources import globus
+from ..sources import globus, plain
 from ..sources.transfers import ATTEMPT, SINGLE, STATS, SUMMARY, Single, single, summary
 from ._findings import Finding, number, unknown
 
@@ -287,9 +287,9 @@ def _globus(documents: Sequence[Event], entries: Sequence[Event]) -> list[Transf
     """Tasks, each from its last document and all that is known of its events; a deletion moves nothing."""
     tasks: dict[object, tuple[list[Event], list[Event]]] = defaultdict(lambda: ([], []))
     for number_, event in enumerate(documents):
-        tasks[globus.text(event.fields.get("task_id")) or number_][0].append(event)
+        tasks[plain.text(event.fields.get("task_id")) or number_][0].append(event)
     for event in entries:
-        tasks[globus.text(event.fields.get("task_id"))][1].append(event)
+        tasks[plain.text(event.fields.get("task_id"))][1].append(event)
     found = [_task(told, progress) for told, progress in tasks.values()]
     return [transfer for transfer in found if transfer is not None]
 

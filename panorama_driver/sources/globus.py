@@ -17,6 +17,7 @@ import msgspec
 
 from ..errors import FormatError
 from ..events import Event
+from . import plain
 from ._fields import flattened, name, seconds, whole
 
 TASK, PROGRESS = "transfer.inv.go", "transfer.go.event"
@@ -183,7 +184,7 @@ def parse(raw: Mapping[str, Any]) -> Event:
     wf_uuid, job_id = name(fields, "wf_uuid"), name(fields, "dag_job_id")
     if wf_uuid is None:
         wf_uuid, job_id = owner(fields.get("label"))
-    if kind == PROGRESS and text(fields.get("task_id")) is None:
+    if kind == PROGRESS and plain.text(fields.get("task_id")) is None:
         raise FormatError(f"event {kind!r} without its field 'task_id'")
     told = seconds(fields, "ts")
     return Event(
@@ -227,20 +228,20 @@ def task(fields: Mapping[str, Any]) -> Task:
     told = {key: read(fields.get(key)) for key, read in _READ.items()}
     fatal = fields.get("fatal_error")
     fatal = fatal if isinstance(fatal, dict) else {}
-    return Task(**told, error_code=text(fatal.get("code")), error=text(fatal.get("description")))
+    return Task(**told, error_code=plain.text(fatal.get("code")), error=plain.text(fatal.get("description")))
 
 
 def task_event(fields: Mapping[str, Any]) -> TaskEvent:
     """Read one entry of an event list; what is not of its type is taken for not told."""
     details = _details(fields.get("details"))
-    megabits = number(details.get("mbps"))
+    megabits = plain.number(details.get("mbps"))
     return TaskEvent(
-        code=text(fields.get("code")) or "UNKNOWN",
+        code=plain.text(fields.get("code")) or "UNKNOWN",
         time=moment(fields.get("time")),
-        description=text(fields.get("description")),
+        description=plain.text(fields.get("description")),
         is_error=fields.get("is_error") is True,
-        bytes_transferred=number(details.get("bytes_transferred")),
-        duration=number(details.get("duration")),
+        bytes_transferred=plain.number(details.get("bytes_transferred")),
+        duration=plain.number(details.get("duration")),
         speed=None if megabits is None else megabits * 1e6 / 8,
     )
 
@@ -254,26 +255,6 @@ def moment(value: object) -> float | None:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-
-
-def text(value: object) -> str | None:
-    """A text that is not empty."""
-    return value if isinstance(value, str) and value else None
-
-
-def number(value: object) -> float | None:
-    """A number of 0 or more."""
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if known and 0 <= value <= _LARGEST else None  # type: ignore[operator, arg-type]  # `known`
-
-
-def _count(value: object) -> int | None:
-    known = number(value)
-    return None if known is None else int(known)
-
-
-def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
 
 
 def _details(value: object) -> dict[str, Any]:
@@ -292,11 +273,10 @@ def _first(told: float | None, fields: Mapping[str, Any], keys: Sequence[str]) -
     return next((found for key in keys if (found := moment(fields.get(key))) is not None), None)
 
 
-_LARGEST = float(2**63)
 _READ: dict[str, Any] = (
     dict.fromkeys(("request_time", "completion_time", "deadline"), moment)
-    | dict.fromkeys(("is_ok", "is_paused", "verify_checksum", "encrypt_data"), _flag)
-    | {"effective_bytes_per_second": number}
+    | dict.fromkeys(("is_ok", "is_paused", "verify_checksum", "encrypt_data"), plain.flag)
+    | {"effective_bytes_per_second": plain.number}
     | dict.fromkeys(
         (
             "files",
@@ -311,7 +291,7 @@ _READ: dict[str, Any] = (
             *(f"subtasks_{state}" for state in ("total", "pending", "retrying", "succeeded")),
             *(f"subtasks_{state}" for state in ("failed", "canceled", "expired", "skipped_errors")),
         ),
-        _count,
+        plain.count,
     )
 )
-_READ = {key: _READ.get(key, text) for key in Task.__struct_fields__ if not key.startswith("error")}
+_READ = {key: _READ.get(key, plain.text) for key in Task.__struct_fields__ if not key.startswith("error")}

@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ..events import Event
-from . import globus, transfers
+from . import globus, plain, transfers
 from .hosts import is_address, short_name
 from .tstat import End, Flow
 
@@ -120,33 +120,33 @@ def connection(fields: Mapping[str, Any]) -> Connection | None:
 
     None where addresses or times are missing, without which it is no connection.
     """
-    first, last = globus.number(fields.get("first")), globus.number(fields.get("last"))
+    first, last = plain.number(fields.get("first")), plain.number(fields.get("last"))
     client, server = (_end(prefix, fields) for prefix in ("c_", "s_"))
     if client is None or server is None or first is None or last is None:
         return None
-    confidence = globus.number(fields.get("confidence"))
+    confidence = plain.number(fields.get("confidence"))
     return Connection(
-        source=globus.text(fields.get("source")) or "unknown",
+        source=plain.text(fields.get("source")) or "unknown",
         client=client,
         server=server,
         first=first,
         last=last,
-        vantage=globus.text(fields.get("vantage")),
-        join=globus.text(fields.get("join")),
+        vantage=plain.text(fields.get("vantage")),
+        join=plain.text(fields.get("join")),
         confidence=1.0 if confidence is None else min(1.0, confidence),
         final=fields.get("final") is not False,
         loopback=fields.get("loopback") is True or client.ip == server.ip,
-        rtt=_rtt(globus.number(fields.get("rtt")), client, server),
+        rtt=_rtt(plain.number(fields.get("rtt")), client, server),
     )
 
 
 def _end(prefix: str, fields: Mapping[str, Any]) -> End | None:
-    ip, port = globus.text(fields.get(prefix + "ip")), globus.number(fields.get(prefix + "port"))
+    ip, port = plain.text(fields.get(prefix + "ip")), plain.number(fields.get(prefix + "port"))
     if ip is None or port is None or not port <= _HIGHEST_PORT:
         return None
     told: dict[str, Any] = {}
     for name in End.__struct_fields__:
-        value = globus.number(fields.get(prefix + name))
+        value = plain.number(fields.get(prefix + name))
         if value is not None and name not in ("ip", "port"):
             told[name] = value if name.startswith("rtt_") and name != "rtt_cnt" else int(value)
     return End(ip=ip, port=int(port), **told)
@@ -374,7 +374,7 @@ def _each_once(moved: Sequence[Event]) -> list[Event]:
 
 def _of_file(event: Event) -> tuple[Any, ...]:
     urls = (event.fields.get(key) for key in ("source_url", "destination_url"))
-    return event.wf_uuid, event.job_id, *map(globus.text, urls)
+    return event.wf_uuid, event.job_id, *map(plain.text, urls)
 
 
 def owner_of(event: Event) -> Owner:

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ..events import Event
-from . import globus, worker
+from . import globus, plain, worker
 
 SINGLE, SUMMARY = "transfer.inv.local.single", "transfer.inv.local"
 ATTEMPT, STATS = "transfer.inv.local.attempt", "transfer.inv.local.stats"
@@ -170,12 +170,12 @@ def of_job(event: Event) -> Iterator[Event]:
 
 def single(fields: Mapping[str, Any]) -> Single:
     """Read a `transfer.inv.local.single` or `.attempt`; what is not of its type is taken for not told."""
-    moved, method = _number(fields.get("bytes_transferred")), globus.text(fields.get("method"))
+    moved, method = _number(fields.get("bytes_transferred")), plain.text(fields.get("method"))
     size, status = _number(fields.get("size")), _number(fields.get("status", 0))
     return Single(
-        filename=globus.text(fields.get("filename")),
-        source=globus.text(fields.get("source_url")),
-        destination=globus.text(fields.get("destination_url")),
+        filename=plain.text(fields.get("filename")),
+        source=plain.text(fields.get("source_url")),
+        destination=plain.text(fields.get("destination_url")),
         begin=_number(fields.get("transfer_start_time")),
         end=_number(fields.get("transfer_completion_time")),
         succeeded=None if status is None else status == 0,
@@ -323,11 +323,11 @@ def _listed(item: Mapping[str, Any], linked: set[str | None]) -> dict[str, Any]:
     told = {
         "told_by": "transfer_attempts",
         "status": int(not succeeded),
-        "filename": globus.text(item.get("lfn")),
+        "filename": plain.text(item.get("lfn")),
         "source_url": source,
-        "source_site_name": globus.text(item.get("src_label")),
+        "source_site_name": plain.text(item.get("src_label")),
         "destination_url": destination,
-        "destination_site_name": globus.text(item.get("dst_label")),
+        "destination_site_name": plain.text(item.get("dst_label")),
         "transfer_start_time": begin,
         "transfer_completion_time": None if begin is None or lasted is None else begin + lasted,
         "transfer_duration": lasted,
@@ -382,7 +382,7 @@ def _number(value: object) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    return globus.number(value)
+    return plain.number(value)
 
 
 def _whole(value: float | None) -> int | None:
