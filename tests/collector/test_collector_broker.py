@@ -151,7 +151,7 @@ def test_an_event_of_each_family_comes_to_our_queue(
     each = consume()
     families = ("stampede", "kickstart", "transfer", "darshan")
     send(channel, [(f"{family}.x", b"{}") for family in families])
-    settled(each, 5)
+    settled(each, len(families))
     assert {letter.source for letter in store.dead_letters()} == {f"monitoring: {family}.x" for family in families}
 
 
