@@ -256,7 +256,7 @@ def netrc_login(path: Path, host: str) -> tuple[str, str]:
             raise UsageError(f"{path}: others can read the password in it; chmod 600 {path}")
         found = netrc.netrc(path).authenticators(host)
     except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{path}: cannot be read: {problem}") from None
+        raise UsageError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
     if found is None or not found[0]:
         raise UsageError(f"{path}: has no line `machine {host} login USER password PASSWORD`")
     return found[0], found[2] or ""

@@ -44,6 +44,20 @@ def study_home(directory: Path) -> Path:
     return Path(find_study(str(directory))).parent
 
 
+def study_or_store(directory: Path) -> Path:
+    """As `study_home`, where a store may be named instead.
+
+    Raises
+    ------
+    StudyError
+        There is none.
+    """
+    try:
+        return study_home(directory)
+    except StudyError as problem:
+        raise StudyError(f"{problem}; or name a store with --store") from None
+
+
 def open_chosen(study: Path, store: str | None, readonly: bool = False) -> Store:
     """Open the store that is named, or else that of a study.
 
@@ -57,11 +71,8 @@ def open_chosen(study: Path, store: str | None, readonly: bool = False) -> Store
     from ..store import open_store
     from ..study.client import FOLDER
 
-    try:
-        path = store or str(study_home(study) / FOLDER / "store.db")
-    except StudyError as problem:
-        raise StudyError(f"{problem}; or name a store with --store") from None
-    if not readonly and "://" not in path and not Path(path).is_file():
+    path = store or str(study_or_store(study) / FOLDER / "store.db")
+    if (store or not readonly) and "://" not in path and not Path(path).is_file():
         raise StoreError(f"{path}: there is no store there; give its path with --store, or its study with --study")
     return open_store(path, readonly=readonly)
 

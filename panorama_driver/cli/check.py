@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -14,6 +15,7 @@ from ..dakota.lint import Finding, check, labels
 from ._common import json_option, program, write_json
 
 if TYPE_CHECKING:
+    from ..config import Study
     from ..study.definition import Definition
 
 
@@ -61,6 +63,7 @@ def _study(study_in: Path) -> Iterator[Finding]:
     try:
         definition = Definition(Path(study_file))
         yield from _names(study_in, definition)
+        yield from _monitoring(Path(study_file), definition.study)
         if definition.study.engine == "pegasus":
             yield from _pegasus(Path(study_file))
     except PanoramaError as problem:
@@ -68,6 +71,24 @@ def _study(study_in: Path) -> Iterator[Finding]:
     warning = network_filesystem(study_in.parent)
     if warning:
         yield Finding(study_in, 1, "warning", "directory", warning)
+
+
+def _monitoring(study_file: Path, study: Study) -> Iterator[Finding]:
+    """What of `monitoring` does nothing here, and credentials that nobody could use."""
+    from ..config import Monitoring, netrc_login
+    from ..errors import UsageError
+
+    given = study.monitoring
+    if study.engine == "local":
+        for key in ("trace", "online", "worker_credentials"):
+            if getattr(given, key) != getattr(Monitoring(), key):
+                words = f"{key} does nothing with the embedded engine, which has every sample anyway"
+                yield Finding(study_file, 1, "warning", "monitoring", words)
+    if given.broker and given.credentials:
+        try:
+            netrc_login(study_file.parent / Path(given.credentials).expanduser(), urlsplit(given.broker).hostname or "")
+        except UsageError as problem:
+            yield Finding(study_file, 1, "error", "monitoring", f"credentials: {problem}")
 
 
 def _pegasus(study_file: Path) -> Iterator[Finding]:

@@ -32,6 +32,7 @@ _TELL, _TELL_LOG = 3.0, 60.0  # seconds between lines: on a terminal or for prog
 _END = 4.5  # seconds
 _INTERRUPTED = 4
 _ZERO = {"stored": 0, "duplicates": 0, "dead": 0}
+_WORDS = {"dead": "dead letters", "lag": "waiting", "connects": "connections"}
 
 
 class _Ways(NamedTuple):
@@ -48,14 +49,16 @@ class _Ways(NamedTuple):
     "--ca", metavar="FILE", type=click.Path(path_type=Path), help="Whom to trust (PEM); default: the system's."
 )
 @click.option("--published-queues", is_flag=True, help="Make and empty the queues of Panorama's back end too.")
-@click.option("--http", metavar="[HOST:]PORT", help="Take events that are posted here; HOST: 127.0.0.1.")
+@click.option("--http", metavar="[HOST:]PORT", help="Take events that are posted here; HOST is 127.0.0.1 unless told.")
 @click.option("--token", metavar="FILE", type=click.Path(path_type=Path), help="What those who post must know (0600).")
 @click.option(
     "--certificate", metavar="FILE", type=click.Path(path_type=Path), help="Speak HTTPS: chain and key (PEM)."
 )
 @click.option("--store", "store_path", metavar="PATH", type=click.Path(path_type=Path), help=f"Default: {_DEFAULT}.")
 @click.option("--study", metavar="DIR", type=click.Path(path_type=Path), help="Into this study's own store.")
-@click.option("--exit-when-idle", metavar="SECONDS", type=float, help="End when nothing has come for so long.")
+@click.option(
+    "--exit-when-idle", metavar="SECONDS", type=click.FloatRange(min=0), help="End when nothing has come for so long."
+)
 @json_option
 def command(
     broker: str | None,
@@ -256,4 +259,5 @@ def _say(ways: _Ways, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"ts": round(time.time(), 3), **counts}))
     else:
-        click.echo(", ".join(f"{'?' if value is None else value} {name}" for name, value in counts.items()))
+        told = {_WORDS.get(name, name): value for name, value in counts.items() if value is not None}
+        click.echo(", ".join(f"{value} {words}" for words, value in told.items()))

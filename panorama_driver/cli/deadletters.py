@@ -65,7 +65,7 @@ def _list(context: click.Context, study: Path, store: str | None, as_json: bool)
         number = 0
         for number, letter in enumerate(opened.dead_letters(), 1):  # noqa: B007 (it is the number of letters at the end)
             click.echo(_line(letter))
-    click.echo(f"{number} dead letters" if number else "no dead letters: everything that came in is an event")
+    click.echo(f"{number} dead letters" if number else "no dead letters")
 
 
 @command.command("show", short_help="One of them, as it came.")

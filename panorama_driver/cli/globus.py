@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ._common import json_option, open_chosen, safe, store_option, study_home, study_option, write_json
-from ._runs import started
+from ._common import json_option, open_chosen, safe, store_option, study_option, study_or_store, write_json
+from ._runs import started, workflow_in
 
 if TYPE_CHECKING:
     from ..collector import Drained
 
 _MIB = 2**20
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @click.command("globus")
@@ -23,7 +25,9 @@ _MIB = 2**20
 @click.option("--follow", "following", is_flag=True, help="Go on until the workflow and its transfers are over.")
 @json_option
 def command(which: str, study: Path, store: str | None, following: bool, as_json: bool) -> int:
-    """Fetch the Globus transfers of evaluation EVAL, or of the workflow run WF (with --store, its whole uuid).
+    """Fetch the Globus transfers of evaluation EVAL, or of the workflow run WF.
+
+    With --store WF is the beginning of the uuid of a workflow that the store knows, or a whole uuid.
 
     A token is taken from a login that was made before (globus login, pegasus-globus-online-init, an application of
     globus-sdk) or from PANORAMA_GLOBUS_TOKEN. Exit code 1 if a transfer has failed.
@@ -39,8 +43,11 @@ def command(which: str, study: Path, store: str | None, following: bool, as_json
     from ..metrics import transfers
     from ..store import open_store
 
-    wf_uuid = which if store else started(which, study_home(study)).wf_uuid or ""
-    with open_store(store) if store else open_chosen(study, store) as opened:
+    wf_uuid = which if _UUID.fullmatch(which) else ""
+    if not store:
+        wf_uuid = started(which, study_or_store(study)).wf_uuid or ""
+    with open_store(store) if store and wf_uuid else open_chosen(study, store) as opened:
+        wf_uuid = wf_uuid or workflow_in(opened, which)
         drained = follow(opened, wf_uuid, told=_tell) if following else GlobusFollower(opened, wf_uuid).poll()
         kinds = {"transfer.inv.go", "transfer.go.event"}
         events = list(opened.events(wf_uuid, kinds))

@@ -33,6 +33,10 @@ def command(workflow: str, directory: Path) -> None:
     for name in _OTHERS:
         if (folder.path / name).is_file():
             shutil.copyfile(folder.path / name, directory / name)
-    click.echo(f"{directory}: {folder.spec.title}; more about it in {folder.path / 'README.md'}")
+    readme = folder.path / "README.md"
+    click.echo(f"{directory}: {folder.spec.title}{f'; more about it in {readme}' if readme.is_file() else ''}")
+    if not (directory / "study.in").is_file():
+        click.echo(f"next:  write {directory / 'study.in'}, Dakota's input: the workflow's folder has none")
+        return
     plain = " (or, in that directory: dakota -i study.in)" if shutil.which("dakota") else ""
     click.echo(f"next:  {program()} study {directory}{plain}")

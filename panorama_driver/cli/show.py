@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..config import spell
-from ._common import json_option, open_chosen, safe, store_option, study_home, study_option, write_json
+from ..errors import UsageError
+from ._common import json_option, open_chosen, safe, store_option, study_option, study_or_store, write_json
 from ._runs import started, workflow_in
 
 if TYPE_CHECKING:
@@ -20,19 +22,21 @@ _MIB = 2**20
 
 
 @click.command("show")
-@click.argument("which", metavar="EVAL|WF")
+@click.argument("which", metavar="EVAL|WF", required=False)
 @study_option
 @store_option
 @json_option
-def command(which: str, study: Path, store: str | None, as_json: bool) -> int:
+def command(which: str | None, study: Path, store: str | None, as_json: bool) -> int:
     """Show the metrics of evaluation EVAL (Dakota's number), or of the workflow run WF (its uuid or its beginning).
 
-    With --store it is a workflow run of that store, which `panorama collect` has filled. Exit code 1 if it has failed.
+    With --store it is a workflow run of that store, which `panorama collect` has filled; without WF all of them are
+    listed. Exit code 1 if it has failed.
 
     \b
     Examples:
       panorama show 3
       panorama show 3 --json | jq '.metrics.jobs[] | {job_id, cpu_time}'
+      panorama show --store panorama.db
       panorama show 0a1b --store panorama.db
     """
     import msgspec
@@ -40,7 +44,9 @@ def command(which: str, study: Path, store: str | None, as_json: bool) -> int:
     from ..collector.completeness import completeness
     from ..metrics import correlate
 
-    evaluation = None if store else started(which, study_home(study))
+    if which is None:
+        return _list(study, store, as_json)
+    evaluation = None if store else started(which, study_or_store(study))
     with open_chosen(study, store, readonly=True) as opened:
         wf_uuid = (evaluation and evaluation.wf_uuid) or workflow_in(opened, which)
         metrics = correlate(opened.events(wf_uuid))
@@ -53,6 +59,31 @@ def command(which: str, study: Path, store: str | None, as_json: bool) -> int:
         for line in [*head, *_head(metrics, evaluation), *_completeness(complete), "", *_jobs(metrics)]:
             click.echo(line)
     return 1 if metrics.state == "failed" or (evaluation and evaluation.failed) else 0
+
+
+def _list(study: Path, store: str | None, as_json: bool) -> int:
+    """All workflow runs of a store, a line each.
+
+    Raises
+    ------
+    UsageError
+        No store is named: the evaluations of a study are what `panorama status` lists.
+    """
+    import msgspec
+
+    if store is None:
+        raise UsageError("say which evaluation: `panorama status` lists them; or name a store with --store")
+    with open_chosen(study, store, readonly=True) as opened:
+        known = list(opened.workflows())
+    if as_json:
+        write_json({"workflows": msgspec.to_builtins(known)})
+        return 0
+    for one in known:
+        last = "unknown" if one.last is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.last))
+        click.echo(f"{one.wf_uuid}  {last}  {safe(one.label or 'of unknown name')}")
+    if not known:
+        click.echo("no workflow runs yet")
+    return 0
 
 
 def _asked(evaluation: Evaluation) -> list[str]:

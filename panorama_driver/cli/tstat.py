@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import UsageError
 from ._common import json_option, open_chosen, safe, store_option, study_option, write_json
 from ._runs import workflow_in
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("tstat")
@@ -65,6 +61,8 @@ def command(
     click.echo(f"not joined: {found.ambiguous} fit several transfers or too badly, {found.foreign} fit none")
     if found.unresolved:
         click.echo(f"{found.unresolved} transfers between hosts of unknown address: tell it with --address")
+    if not found.files:
+        click.echo("panorama: no log_tcp_complete or log_tcp_nocomplete of Tstat's is below that directory", err=True)
     for problem in found.problems:
         click.echo(f"panorama: {safe(problem)}", err=True)
 

@@ -101,7 +101,7 @@ class Completeness(msgspec.Struct, frozen=True, kw_only=True):
         if not self.watched_live:
             if not any(source.events_expected for source in self.sources):
                 return "nothing is known of it"
-            return "read from disk; no broker or HTTP was in use"
+            return "read from disk; nothing came by a broker or by HTTP"
         lacking = sum(source.missing for source in self.sources)
         if not self.reconciled:
             return "came live, not yet compared with the disk: `panorama reconcile` does that"

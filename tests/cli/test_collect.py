@@ -47,7 +47,7 @@ def test_it_collects_into_a_file_here_and_says_how_it_went(broker: Node, vhost: 
     code, out, err = collect(*options, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "collecting into panorama.db; Ctrl-C or SIGTERM ends it"
-    assert out.splitlines()[-1].startswith("5 stored, 0 duplicates, 0 dead, ")
+    assert out.splitlines()[-1].startswith("5 stored, 0 duplicates, 0 dead letters, ")
     with open_store(tmp_path / "panorama.db", readonly=True) as store:
         assert store.count() == 5
     assert (tmp_path / "panorama.db").stat().st_mode & 0o077 == 0

@@ -19,9 +19,9 @@ from tests.faults.captures import delivered, submit_dir, uuid_of
 WF = uuid_of("mini-fail")
 
 
-def panorama(*words: object) -> subprocess.CompletedProcess[str]:
+def panorama(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from panorama_driver.cli import main; main()", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
 
 
 @pytest.fixture
@@ -106,13 +106,13 @@ def test_the_server_notes_at_the_end_of_a_workflow_how_complete_it_is(evaluation
     assert counts["kickstart"] > 3
     assert all(part["missing"] == 0 for part in told["sources"])
     lines = panorama("show", 1, "--study", evaluation).stdout.splitlines()
-    assert "  events           read from disk; no broker or HTTP was in use" in lines
+    assert "  events           read from disk; nothing came by a broker or by HTTP" in lines
 
 
 def test_in_a_study_reconcile_knows_the_place(evaluation: Path) -> None:
     done = panorama("reconcile", 1, "--study", evaluation)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "read from disk; no broker or HTTP was in use" in done.stdout
+    assert "read from disk; nothing came by a broker or by HTTP" in done.stdout
 
 
 HOSTILE = b'{"event": "\x1b]0;owned\x07\xe2\x80\xaetxt"}\r\n'
@@ -182,7 +182,7 @@ def test_one_can_be_requeued_or_dropped_by_the_beginning_of_its_id(letters: Path
     assert ids(letters) == [third]
     assert panorama("deadletters", "drop", "--all", "--store", letters).returncode == 0
     said = panorama("deadletters", "--store", letters).stdout
-    assert said == "no dead letters: everything that came in is an event\n"
+    assert said == "no dead letters\n"
 
 
 def test_which_must_be_said_and_must_be_one(letters: Path) -> None:
@@ -196,7 +196,37 @@ def test_which_must_be_said_and_must_be_one(letters: Path) -> None:
 
 def test_a_study_is_as_good_as_its_store(evaluation: Path) -> None:
     for words in (["deadletters", "--study", evaluation], ["deadletters", "list", "--study", evaluation]):
-        assert panorama(*words).stdout == "no dead letters: everything that came in is an event\n"
+        assert panorama(*words).stdout == "no dead letters\n"
+
+
+def test_a_store_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None:
+    missing = tmp_path / "none.db"
+    for words in (["show", "1"], ["globus", "0a1b"], ["deadletters"], ["tstat", tmp_path]):
+        done = panorama(*words, "--store", missing)
+        assert (done.returncode, "there is no store there" in done.stderr) == (1, True), words
+    assert not missing.exists()
+
+
+def test_globus_refuses_a_workflow_that_the_store_does_not_know(store: Path) -> None:
+    done = panorama("globus", "ffff", "--store", store)
+    assert (done.returncode, "knows none that begins so" in done.stderr) == (2, True)
+
+
+def test_show_lists_the_workflows_of_a_store(store: Path, tmp_path: Path) -> None:
+    done = panorama("show", "--store", store)
+    assert (done.returncode, done.stdout.startswith(f"{WF}  20"), done.stdout.count("\n")) == (0, True, 1)
+    [told] = json.loads(panorama("show", "--store", store, "--json").stdout)["workflows"]
+    assert told["wf_uuid"] == WF
+    with open_store(tmp_path / "empty.db"):
+        pass
+    assert panorama("show", "--store", tmp_path / "empty.db").stdout == "no workflow runs yet\n"
+    done = panorama("show", cwd=tmp_path)
+    assert (done.returncode, "panorama status" in done.stderr) == (2, True)
+
+
+def test_tstat_says_where_there_is_no_log(store: Path, tmp_path: Path) -> None:
+    done = panorama("tstat", tmp_path, "--store", store)
+    assert (done.returncode, "no log_tcp_complete" in done.stderr) == (0, True)
 
 
 def test_show_tells_of_a_workflow_that_was_collected_without_a_study(store: Path) -> None:

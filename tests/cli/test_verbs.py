@@ -204,6 +204,31 @@ def test_check_finds_what_would_hurt(make_study: MakeStudy) -> None:
     assert "workflow 'nowhere'" in done.stdout
 
 
+def test_check_tells_what_of_monitoring_does_nothing_or_cannot_work(make_study: MakeStudy) -> None:
+    home = make_study()
+    (home / "study.in").write_text(_STUDY_IN)
+    text = (home / "study.yml").read_text().partition("monitoring:")[0]
+    (home / "study.yml").write_text(text + "monitoring: {online: 'http://localhost:1/'}\n")
+    done = panorama("check", home)
+    assert (done.returncode, "warning: monitoring: online does nothing" in done.stdout) == (0, True)
+    broker = "monitoring: {broker: 'amqp://localhost/panorama/monitoring', credentials: netrc}\n"
+    (home / "study.yml").write_text(text + broker)
+    done = panorama("check", home)
+    assert done.returncode == 2
+    assert f"{home / 'netrc'}: cannot be read: No such file or directory" in done.stdout
+    (home / "netrc").write_text("machine localhost login a password b\n")
+    (home / "netrc").chmod(0o644)
+    assert "others can read the password" in panorama("check", home).stdout
+    (home / "netrc").chmod(0o600)
+    assert panorama("check", home).returncode == 0
+
+
+def test_init_promises_no_file_that_is_not_there(tmp_path: Path) -> None:
+    said = panorama("init", PARABOLA, tmp_path / "mine").stdout
+    assert "README.md" not in said
+    assert f"write {tmp_path / 'mine' / 'study.in'}" in said
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [("'x'", "'z' is no parameter of workflow 'parabola'"), ("'y'", "'z' is no response of study.yml")],

@@ -631,6 +631,17 @@ def test_an_exchange_of_another_type_is_left_alone_and_told(address: Address, st
     assert f"rabbitmqadmin -V {address.vhost} delete exchange name=monitoring" in words
 
 
+def test_what_pika_says_is_told_in_words(address: Address) -> None:
+    from pika.exceptions import ConnectionClosedByBroker, IncompatibleProtocolError
+
+    silent = _link._explained(address, IncompatibleProtocolError("StreamLostError: ('Transport indicated EOF',)"))
+    assert "does not speak AMQP" in str(silent)
+    assert "Transport" not in str(silent)
+    forced = _link._explained(address, ConnectionClosedByBroker(320, "CONNECTION_FORCED - 'shutdown'"))
+    assert str(forced).endswith("the broker closed the connection: CONNECTION_FORCED - 'shutdown'")
+    assert (silent.transient, forced.transient) == (True, True)
+
+
 def test_nobody_there_is_told_and_tried_again(address: Address, store: Store, told: list[str]) -> None:
     port = rabbitmq._free_ports(1)[0]
     each = Consumer(changed(address, port=port), store, tell=told.append)

@@ -91,7 +91,7 @@ def test_what_comes_after_all_is_seen_and_noted_the_next_time(store: Store) -> N
 def test_a_workflow_that_nobody_watched_live_has_lost_nothing(store: Store) -> None:
     found = reconcile(store, WF, FAIL)
     assert (found.watched_live, counts(found)) == (False, (79, 0, 79, 0))
-    assert found.words == "read from disk; no broker or HTTP was in use"
+    assert found.words == "read from disk; nothing came by a broker or by HTTP"
     assert found.of("stampede").words == "79 events, all from disk, none came live"
 
 

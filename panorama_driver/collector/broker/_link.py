@@ -298,7 +298,7 @@ def _refused(address: Address, code: int, text: str) -> BrokerError | None:
         return BrokerError(f"{address}: {text}; allow it with: {rights}")
     if code in (406, 404) and re.match("PRECONDITION_FAILED - (inequivalent|invalid|unknown)", text):
         return BrokerError(f"{address}: {text}; {_topology.mending(text)}")
-    if 300 <= code < 320 or 400 <= code < 600:
+    if 300 <= code <= 320 or 400 <= code < 600:
         return BrokerError(f"{address}: the broker closed the connection: {text}", transient=True)
     return None
 
@@ -313,8 +313,14 @@ def _unreachable(address: Address, error: BaseException) -> BrokerError:
         return BrokerError(
             f"{address}: no TLS there: {error.reason or error}; give the broker's TLS port (5671 as a rule), or amqp://"
         )
-    from pika.exceptions import StreamLostError
+    from pika.exceptions import IncompatibleProtocolError, StreamLostError
 
+    if isinstance(error, IncompatibleProtocolError):
+        return BrokerError(
+            f"{address}: cannot be reached: what listens there does not speak AMQP; give the broker's AMQP port (5672 "
+            "as a rule, 5671 with amqps)",
+            transient=True,
+        )
     if isinstance(error, StreamLostError):
         return BrokerError(f"{address}: the connection was lost: {error}", transient=True)
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__

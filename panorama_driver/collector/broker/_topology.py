@@ -94,4 +94,6 @@ def mending(text: str) -> str:
     kind, name, vhost = found[1], *map(shlex.quote, found.group(2, 3))  # the broker's words, to be pasted into a shell
     if kind == "queue":
         return f"empty it and remove it with: rabbitmqctl -p {vhost} delete_queue {name}"
-    return f"remove it with: rabbitmqadmin -V {vhost} delete exchange name={name}"
+    return (
+        f"name another exchange in the address, or remove it with: rabbitmqadmin -V {vhost} delete exchange name={name}"
+    )
