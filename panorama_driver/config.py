@@ -255,7 +255,9 @@ def netrc_login(path: Path, host: str) -> tuple[str, str]:
         if path.stat().st_mode & 0o077:
             raise UsageError(f"{path}: others can read the password in it; chmod 600 {path}")
         found = netrc.netrc(path).authenticators(host)
-    except (OSError, netrc.NetrcParseError, UnicodeDecodeError) as problem:
+    except netrc.NetrcParseError as problem:  # its own words may quote the password
+        raise UsageError(f"{path}:{problem.lineno}: this is not as in a netrc file") from None
+    except (OSError, UnicodeDecodeError) as problem:
         raise UsageError(f"{path}: cannot be read: {getattr(problem, 'strerror', None) or problem}") from None
     if found is None or not found[0]:
         raise UsageError(f"{path}: has no line `machine {host} login USER password PASSWORD`")

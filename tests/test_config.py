@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from panorama_driver.config import duration, load_study, spell
-from panorama_driver.errors import StudyError
+from panorama_driver.config import duration, load_study, netrc_login, spell
+from panorama_driver.errors import StudyError, UsageError
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -70,3 +70,12 @@ def test_what_is_no_duration(text: str | float) -> None:
 
 def test_values_are_spelled_as_people_read_them() -> None:
     assert spell({"q_h": 0.42000000001, "n": 3, "name": "a b"}) == "q_h = 0.42, n = 3, name = a b"
+
+
+def test_a_damaged_netrc_file_is_refused_without_a_word_of_its_password(tmp_path: Path) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine h login u password open sesame\n")
+    path.chmod(0o600)
+    with pytest.raises(UsageError, match="this is not as in a netrc file") as caught:
+        netrc_login(path, "h")
+    assert not {"open", "sesame"} & set(str(caught.value).split())
