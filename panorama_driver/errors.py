@@ -14,10 +14,11 @@
      |    +-- EvaluationCancelledError
      +-- StoreError                the store cannot be opened or written
      +-- SpoolFullError            a spool can take no more until what it holds was passed on
-     +-- BrokerError               a message broker cannot be reached, or refuses: exit code 3
      +-- ServerError               the study server cannot be started or reached
-     +-- GlobusError               Globus cannot be reached, or refuses: exit code 3
-     +-- ManagerError              Pegasus' Ensemble Manager cannot be started or reached, or refuses: exit code 3
+     +-- ServiceError              a service that is not ours cannot be reached, or refuses: exit code 3
+          +-- BrokerError          a message broker
+          +-- ManagerError         Pegasus' Ensemble Manager
+          +-- GlobusError          Globus
 
 A message says what happened, where (path, key, value) and what to do next.
 """
@@ -85,59 +86,36 @@ class SpoolFullError(PanoramaError, OSError):
     """A spool can take no more until what it holds was passed on."""
 
 
-class BrokerError(PanoramaError, ConnectionError):
-    """A message broker cannot be reached, or refuses.
+class ServiceError(PanoramaError, ConnectionError):
+    """A service that is not ours cannot be reached, or refuses.
 
     Attributes
     ----------
     transient : bool
-        The same may succeed later: the broker was away or starting.
+        The same may succeed later: it was away, slow, starting or busy.
+    status : int or None
+        HTTP status of its answer; None where there was none.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, status: int | None = None) -> None:
         super().__init__(message)
         self.transient = transient
+        self.status = status
+
+
+class BrokerError(ServiceError):
+    """A message broker cannot be reached, or refuses."""
+
+
+class ManagerError(ServiceError):
+    """Pegasus' Ensemble Manager cannot be started or reached, or refuses."""
+
+
+class GlobusError(ServiceError):
+    """Globus' Transfer service cannot be reached, or refuses."""
 
 
 class ServerError(PanoramaError, ConnectionError):
     """The study server cannot be started or reached."""
-
-
-class ManagerError(PanoramaError, ConnectionError):
-    """Pegasus' Ensemble Manager cannot be started or reached, or refuses.
-
-    Attributes
-    ----------
-    transient : bool
-        The same may succeed later: the manager was away, slow or busy.
-    status : int or None
-        HTTP status of its answer; None where there was none.
-    """
-
-    exit_code = 3
-
-    def __init__(self, message: str, *, transient: bool = False, status: int | None = None) -> None:
-        super().__init__(message)
-        self.transient = transient
-        self.status = status
-
-
-class GlobusError(PanoramaError, ConnectionError):
-    """Globus' Transfer service cannot be reached, or refuses.
-
-    Attributes
-    ----------
-    transient : bool
-        The same may succeed later: the service was away or busy.
-    status : int or None
-        HTTP status of its answer; None where there was none.
-    """
-
-    exit_code = 3
-
-    def __init__(self, message: str, *, transient: bool = False, status: int | None = None) -> None:
-        super().__init__(message)
-        self.transient = transient
-        self.status = status
