@@ -127,9 +127,9 @@ def test_show_tells_an_evaluation_job_by_job(finished: Path) -> None:
 
 
 def test_show_of_something_unknown_names_what_there_is(finished: Path) -> None:
-    done = panorama("show", "12", "--study", finished)
+    done = panorama("show", "x12", "--study", finished)  # no uuid begins so
     assert done.returncode == 2
-    known = done.stderr.partition("no evaluation '12'; there are ")[2].strip().split(", ")
+    known = done.stderr.partition("no evaluation 'x12'; there are ")[2].strip().split(", ")
     assert sorted(known) == ["1", "2", "3"]
 
 
