@@ -150,11 +150,6 @@ class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
     speed: float | None = None
 
 
-def label_prefix(wf_uuid: str) -> str:
-    """How the labels of a workflow's tasks begin."""
-    return f"{wf_uuid} - "
-
-
 def owner(label: object) -> tuple[str, str]:
     """The `wf_uuid` and the `dag_job_id` that a label names.
 

@@ -282,7 +282,7 @@ class Evaluations:
                 evaluation = await self._submitted(definition, runner, evaluation, directory)
                 outcome = await self._with_retries(definition, runner, evaluation, again)
         except TimeoutError:
-            pass
+            pass  # told below, once what the run left has been collected
         finally:
             watch.cancel()
             problems = _finish(follower, evaluation.directory)

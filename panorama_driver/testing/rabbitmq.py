@@ -112,11 +112,6 @@ class Node:
         return f"amqp://127.0.0.1:{self.port}/{VHOST}/monitoring"
 
     @property
-    def tls_url(self) -> str:
-        """The same over TLS."""
-        return f"amqps://localhost:{self.tls_port}/{VHOST}/monitoring"
-
-    @property
     def http_url(self) -> str:
         """Where the exchange takes messages over HTTP: `POST .../publish` of the management interface."""
         return f"http://127.0.0.1:{self.http_port}/api/exchanges/{VHOST}/monitoring/publish"
@@ -163,14 +158,6 @@ class Node:
         """End it in order and start it again."""
         self.stop()
         self.start()
-
-    def pause(self) -> None:
-        """Let it hang: its connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on after `pause`."""
-        self._signal(signal.SIGCONT)
 
     def ctl(self, *words: str) -> str:
         """What `rabbitmqctl` with these words prints; `stop_app` and `start_app` make an outage of the broker alone.

@@ -51,7 +51,7 @@ def _random(name: str, inputs: int) -> None:
         data = mutated(parser.SEEDS, chance)
         try:
             parser.one(data)
-        except Exception:
+        except Exception:  # whatever it is: the input is told, and the error goes on
             print(f"{name}: {data!r}", flush=True)
             raise
     print(f"{name}: {inputs} inputs, {time.process_time() - began:.0f} s of CPU", flush=True)
