@@ -30,6 +30,18 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Try a missed bound on time again, as a busy machine misses it by chance; whatever else fails has failed."""
+    for item in items:
+        if item.get_closest_marker("measures"):
+            item.add_marker(pytest.mark.flaky(reruns=3, reruns_delay=2, only_rerun="AssertionError: measured"))
+
+
+def whole_lines(path: Path) -> list[str]:
+    """Lines of a file that somebody may be writing: what follows the last newline is no line yet."""
+    return path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+
+
 @pytest.fixture
 def dakota() -> str:
     """Path of the real Dakota."""

@@ -308,6 +308,7 @@ def test_without_being_asked_for_they_are_not_made(consume: Callable[..., Consum
 # Outages
 
 
+@pytest.mark.measures
 def test_a_publisher_spools_while_the_broker_is_away_and_a_consumer_comes_back(
     consume: Callable[..., Consumer], address: Address, store: Store, broker: Node, tmp_path: Path, told: list[str]
 ) -> None:
@@ -319,18 +320,20 @@ def test_a_publisher_spools_while_the_broker_is_away_and_a_consumer_comes_back(
         try:
             began = time.monotonic()
             publisher.offer("kickstart.inv.online", samples(100, 100))
-            assert time.monotonic() - began < 2
+            took = time.monotonic() - began
             assert not publisher.flush(0.5)
             assert len(publisher) == 100
+            assert took < 2, f"measured {took:.2f} s"
         finally:
             broker.ctl("start_app")
         began = time.monotonic()
         assert publisher.flush(_PATIENCE)
         wait_for(lambda: store.count() == 200, "all events")
-        assert time.monotonic() - began < 5
+        took = time.monotonic() - began
     assert each.counts.connects == 2
     assert any("trying again" in sentence for sentence in told)
     assert told[-1].endswith("connected again")
+    assert took < 5, f"measured {took:.1f} s"
 
 
 def test_what_a_publisher_left_in_its_spool_is_published_by_the_next(
@@ -476,6 +479,7 @@ def count_of(path: Path) -> int:
         return 0
 
 
+@pytest.mark.measures
 def test_sigterm_stores_what_is_here_and_ends_well(
     consume: Callable[..., Consumer], address: Address, channel: Any, tmp_path: Path, broker: Node, vhost: str
 ) -> None:
@@ -486,15 +490,17 @@ def test_sigterm_stores_what_is_here_and_ends_well(
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=_PATIENCE)
+    took = time.monotonic() - began
     assert (process.returncode, err) == (0, "")
-    assert time.monotonic() - began < 5
+    assert took < 5, f"measured {took:.1f} s"
     counts = json.loads(out.splitlines()[-1])
     assert counts["stored"] + counts["duplicates"] > 0
     wait_for(lambda: left(broker, vhost)["panorama.events"] == 3000 - counts["stored"], "the broker's count")
     assert counts["stored"] == count_of(tmp_path / "s.db")
 
 
-@pytest.mark.parametrize(("signals", "code", "patience"), [(1, 0, 5.0), (2, 4, 1.0)])
+@pytest.mark.measures
+@pytest.mark.parametrize(("signals", "code", "patience"), [(1, 0, 5.0), (2, 4, 2.0)])
 def test_a_signal_is_heard_while_the_store_is_locked_and_nothing_is_acknowledged(
     signals: int,
     code: int,
@@ -510,25 +516,27 @@ def test_a_signal_is_heard_while_the_store_is_locked_and_nothing_is_acknowledged
     open_store(tmp_path / "s.db").close()
     with closing(sqlite3.connect(tmp_path / "s.db", isolation_level=None)) as lock:
         process = collect(address, tmp_path / "s.db")
-        wait_for(lambda: _ready(broker, vhost), "the collector to consume")
+        wait_for(lambda: _ready(channel), "the collector to consume")
         lock.execute("BEGIN IMMEDIATE")
         send(channel, [("kickstart.inv.online", body) for body in samples(10)])
         wait_for(lambda: _unacknowledged(broker, vhost) == 10, "the collector to hold them")
-        process.send_signal(signal.SIGTERM)
-        if signals == 2:
-            wait_for(lambda: not _ready(broker, vhost), "the first signal to be heard")
-            process.send_signal(signal.SIGTERM)
         began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        while signals == 2 and process.poll() is None:  # one that comes while the first is pending would be lost
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.02)
         _, err = process.communicate(timeout=_PATIENCE)
+        took = time.monotonic() - began
         assert process.returncode == code, err
-        assert time.monotonic() - began < patience
+        assert took < patience, f"measured {took:.1f} s"
     assert count_of(tmp_path / "s.db") == 0
     wait_for(lambda: _unacknowledged(broker, vhost) == 0, "the broker to take them back")
     assert left(broker, vhost)["panorama.events"] == 10
 
 
-def _ready(broker: Node, vhost: str) -> bool:
-    return "panorama.events" in broker.ctl("list_consumers", "-p", vhost, "queue_name")
+def _ready(channel: Any) -> bool:
+    """Whether somebody consumes; asked on a channel, as `rabbitmqctl` may take longer than a collector to end."""
+    return int(channel.queue_declare("panorama.events", passive=True).method.consumer_count) > 0
 
 
 def _unacknowledged(broker: Node, vhost: str) -> int:

@@ -262,6 +262,7 @@ def test_with_the_client_it_is_the_standard_library_and_little_of_it() -> None:
     assert not found & {"argparse", "asyncio", "dataclasses", "inspect", "logging", "pathlib", "subprocess", "typing"}
 
 
+@pytest.mark.measures
 def test_a_start_of_the_driver_is_cheap(tmp_path: Path) -> None:
     """Least CPU time of a few whole runs: 23 ms where this was written, of which the interpreter alone took 9."""
     compiled = environment() | {"PYTHONPYCACHEPREFIX": str(tmp_path / "compiled")}
@@ -275,4 +276,4 @@ def test_a_start_of_the_driver_is_cheap(tmp_path: Path) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert os.path.exists(tmp_path / "results.out")
-    assert min(spent) < 0.060
+    assert min(spent) < 0.060, f"measured {min(spent):.3f} s"

@@ -78,6 +78,7 @@ def test_r12_a_batch_has_nan_for_what_failed(fails_twice: Path, make: Callable[.
     assert [table[2], table[3]] == pytest.approx([(x - OFFSET) ** 2 for x in (0.6, 0.7)])
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("stubborn", [False, pytest.param(True, marks=pytest.mark.long)], ids=["plain", "ignores TERM"])
 def test_r12_a_hanging_workflow_is_answered_in_time(
     stubborn: bool, folder: Path, make: Callable[..., Study], figure: Callable[[str], None]
@@ -91,12 +92,14 @@ def test_r12_a_hanging_workflow_is_answered_in_time(
     times = [step["t"] for step in study.steps()]
     late = times[-1] - times[0] - 2.0
     figure(f"R12 a workflow that hangs{' and ignores TERM' * stubborn}: answered {late:.2f} s after its 2 s")
-    assert 0 < late < LATE
+    assert late > 0
+    assert late < LATE, f"measured {late:.2f} s"
     assert list(study.states().values()) == ["timeout"]
     assert not study.find("sleep 60")
     assert study.result(1) == "FAIL\n"
 
 
+@pytest.mark.measures
 def test_r12_a_removed_workflow_is_answered_at_once(make: Callable[..., Study], figure: Callable[[str], None]) -> None:
     study = make([0.5, 0.6], options="{pause: 60}", capture="recover 99")
     dakota = study.start()
@@ -108,7 +111,7 @@ def test_r12_a_removed_workflow_is_answered_at_once(make: Callable[..., Study], 
     assert study.ended(dakota).code == 0
     seconds = time.monotonic() - start
     figure(f"R12 a study that is stopped: answered after {seconds:.2f} s")
-    assert seconds < LATE
+    assert seconds < LATE, f"measured {seconds:.2f} s"
     assert set(study.table().values()) == {99.0}
     assert set(study.states().values()) == {"cancelled"}
     assert not study.find("sleep 60")

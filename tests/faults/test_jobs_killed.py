@@ -93,6 +93,6 @@ def test_what_a_killed_probe_leaves_and_ignores_term_is_killed_although_the_driv
     [driver] = study.find(DRIVER)
     os.kill(driver, signal.SIGTERM)
     assert study.ended(dakota).code == 0
-    wait_for(lambda: list(study.states().values()) == ["cancelled"], "the journal", 8)
+    wait_for(lambda: list(study.states().values()) == ["cancelled"], "the journal", 15)
     figure(f"probe killed, its orphans ignore TERM, driver ended: all gone after {time.monotonic() - start:.1f} s")
     assert not study.find("sleep")

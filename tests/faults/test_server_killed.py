@@ -90,6 +90,6 @@ def test_a_client_that_goes_without_reading_is_not_counted_as_waiting(make: Call
     [driver] = study.find(DRIVER)
     os.kill(driver, signal.SIGTERM)
     study.ended(dakota)
-    wait_for(lambda: not study.find("sleep"), "the end of the jobs", 5)
-    wait_for(lambda: "cancelled" in study.states().values(), "the journal", 5)
+    wait_for(lambda: not study.find("sleep"), "the end of the jobs", 15)
+    wait_for(lambda: "cancelled" in study.states().values(), "the journal", 15)
     assert len(study.submissions()) == 1

@@ -14,6 +14,7 @@ from .studies import DRIVER, OFFSET, Study, wait_for
 JOBS = "sleep 60"
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_signal_to_the_driver_cancels_its_evaluation(
     number: signal.Signals, make: Callable[..., Study], figure: Callable[[str], None]
@@ -26,12 +27,13 @@ def test_a_signal_to_the_driver_cancels_its_evaluation(
     os.kill(driver, number)
     assert study.ended(dakota).code == 0
     answered = time.monotonic() - start
-    wait_for(lambda: not study.find(JOBS), "the end of the jobs", 10)
-    wait_for(lambda: list(study.states().values()) == ["cancelled"], "the journal", 10)
-    figure(f"{number.name} to the driver: answered after {answered:.2f} s, jobs gone {time.monotonic() - start:.2f} s")
+    wait_for(lambda: not study.find(JOBS), "the end of the jobs", 15)
+    wait_for(lambda: list(study.states().values()) == ["cancelled"], "the journal", 15)
+    took = time.monotonic() - start
+    figure(f"{number.name} to the driver: answered after {answered:.2f} s, jobs gone {took:.2f} s")
     assert study.result(1) == "FAIL\n"
     assert study.table() == {1: 99.0}
-    assert time.monotonic() - start < 5
+    assert took < 5, f"measured {took:.1f} s"
 
 
 def test_an_evaluation_that_was_cancelled_goes_on_when_it_is_asked_again(make: Callable[..., Study]) -> None:

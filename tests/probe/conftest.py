@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from panorama_driver.probe import PROBE
+from tests.conftest import whole_lines
 
 Record = dict[str, Any]
 
@@ -75,7 +76,7 @@ class Probe:
         return (sys.executable, "-IS", "-c", source, *arguments)
 
     def records(self) -> list[Record]:
-        return [json.loads(line) for line in self.trace.read_text().splitlines()]
+        return [json.loads(line) for line in whole_lines(self.trace)]
 
     def last(self) -> Record:
         return self.records()[-1]

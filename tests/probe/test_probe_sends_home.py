@@ -153,6 +153,7 @@ def test_a_probe_that_is_killed_while_the_job_ignores_term_has_sent_home_what_it
     assert [record["final"] for record in payload["records"][-2:]] == [False, False]
 
 
+@pytest.mark.measures
 def test_a_stdout_that_nobody_reads_holds_up_nothing(started: Any) -> None:
     env = settings(PANORAMA_PROBE_MARKER="stdout")
     reading, writing = os.pipe()
@@ -165,10 +166,11 @@ def test_a_stdout_that_nobody_reads_holds_up_nothing(started: Any) -> None:
     begin = time.monotonic()
     job = started(subprocess.Popen([*WORDS, "sh", "-c", "exit 6"], env=env, stdout=writing, stderr=subprocess.PIPE))
     _, told = job.communicate(timeout=20)
+    took = time.monotonic() - begin
     os.close(writing)
     os.close(reading)
     assert job.returncode == 6
-    assert time.monotonic() - begin < 5
+    assert took < 5, f"measured {took:.1f} s"
     assert b"payload on stdout: not taken within" in told
 
 
@@ -257,7 +259,7 @@ def test_kickstarts_timeout_leaves_no_process_and_the_payload_arrives(gone: Any,
     with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
         stray = gone.watch(int((tmp_path / "pid").read_text()))
         record, _ = job.communicate(timeout=30)
-    assert gone.within(5, stray)
+    assert gone.within(10, stray)
     assert job.returncode == 14
     told = invocation(record)
     assert told["mainjob"]["status"]["signalled_signal"] == signal.SIGKILL

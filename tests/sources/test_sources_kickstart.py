@@ -129,14 +129,16 @@ def test_a_record_cut_off_anywhere_tells_what_it_still_holds(place: float) -> No
             assert (program.status in (1, 15), program.start) == (True, 1795350250.4)
 
 
+@pytest.mark.measures
 def test_a_payload_of_the_probe_is_read_fast_and_whole() -> None:
     carried = {"format": 1, "records": [{"seq": n, "words": "x" * 90} for n in range(20_000)]}
     text = PAYLOAD + b"- panorama: " + json.dumps(carried).encode() + b"\n"
     assert len(text) > 2_000_000
     begin = time.process_time()
     records = read(text)
-    assert time.process_time() - begin < 1  # YAML takes seconds
+    spent = time.process_time() - begin
     assert {"panorama": carried} in records.multipart
+    assert spent < 1, f"measured {spent:.2f} s"  # YAML takes seconds
 
 
 def test_of_an_output_beyond_all_measure_the_end_is_kept() -> None:

@@ -26,6 +26,7 @@ from panorama_driver.study import client
 from panorama_driver.study.definition import Request
 from panorama_driver.study.evaluations import Evaluations, Listener
 from panorama_driver.study.journal import Evaluation, Journal, read
+from tests.conftest import whole_lines
 
 MakeStudy = Callable[..., Path]
 
@@ -62,13 +63,13 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> None:
 
 
 def submissions(home: Path) -> int:
-    text = (home / ".panorama/journal.jsonl").read_text()
-    return sum(json.loads(line).get("wf_uuid") is not None for line in text.splitlines() if line)
+    lines = whole_lines(home / ".panorama/journal.jsonl")
+    return sum(json.loads(line).get("wf_uuid") is not None for line in lines if line)
 
 
 def events(home: Path, name: str) -> Iterator[dict[str, Any]]:
     for path in home.glob("evaluations/*/run/events.jsonl"):
-        yield from (raw for raw in map(json.loads, path.read_text().splitlines()) if raw["event"] == name)
+        yield from (raw for raw in map(json.loads, whole_lines(path)) if raw["event"] == name)
 
 
 def test_an_evaluation_gives_its_responses_and_metadata(make_study: MakeStudy) -> None:
@@ -402,7 +403,7 @@ def test_a_batch_that_is_cancelled_ends_also_where_it_asks_for_one_point_twice(m
     batch = [request(0.5, eval_id, pause=30.0) for eval_id in ("1:1", "1:2")]
     with pytest.raises(EvaluationCancelledError):
         client.evaluate(str(home / "study.yml"), batch, report)
-    wait_for(lambda: [evaluation.state for evaluation in journal(home)] == ["cancelled"], 10)
+    wait_for(lambda: [evaluation.state for evaluation in journal(home)] == ["cancelled"])
 
 
 def test_slots_that_are_changed_in_mid_run_hold_for_the_next(make_study: MakeStudy) -> None:
@@ -432,9 +433,9 @@ def test_a_build_that_never_returns_costs_its_time_and_not_the_study(make_study:
     text = (folder / "workflow.py").read_text()
     stuck = "def build(parameters, options):\n    import time\n    time.sleep(1000 if parameters['x'] == 9 else 0)\n"
     (folder / "workflow.py").write_text(text.replace("def build(parameters, options):\n", stuck))
-    home = make_study(workflow=folder, timeout="2 s")
+    home = make_study(workflow=folder, timeout="6 s")  # which the other evaluation keeps on a busy machine too
     [reply] = evaluate(home, request(9.0))
-    assert "ran longer than 2 s" in reply["message"]
+    assert "ran longer than 6 s" in reply["message"]
     assert evaluate(home, request(0.5))[0]["state"] == "ok"
     client.request(str(home / "study.yml"), {"op": "stop"})
     wait_for(lambda: server_pid(home) is None)
