@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import netrc
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,6 +130,8 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Values for parameters of the workflow that Dakota does not vary.
     options : dict
         Values for options of the workflow.
+    inputs : str or list of str
+        Folders with raw input files, which are used where they are.
     slots : int or str
         Cores that all evaluations of the study share; `auto` is what the machine lets this process use.
     monitoring : Monitoring
@@ -151,11 +154,17 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ensemble: Ensemble = Ensemble()
     parameters: dict[str, Scalar] = {}
     options: dict[str, Scalar] = {}
+    inputs: str | list[str] = []
     slots: int | Literal["auto"] = "auto"
     monitoring: Monitoring = Monitoring()
     on_failure: OnFailure = OnFailure()
     timeout: str | float = "1 h"
     idle_timeout: str | float = "30 min"
+
+    def input_folders(self, home: Path) -> list[Path]:
+        """Folders with raw input files, as absolute paths; `home` is where study.yml is."""
+        given = [self.inputs] if isinstance(self.inputs, str) else self.inputs
+        return [Path(os.path.abspath(home / Path(folder).expanduser())) for folder in given]
 
     @property
     def timeout_seconds(self) -> float:

@@ -6,8 +6,9 @@ A response of `study.yml` has one of three forms:
     density:  {output: energies.txt, column: 2, row: -1}      # a number in a table; columns and rows count from 0
     io_share: sum(job.io_time for job in jobs if job.transformation == 'md') / workflow.cumulative_time
 
-The last is an expression over `workflow` and `jobs`, the records of `panorama_driver.metrics`. What is unknown never
-counts as 0: an expression that meets it fails with the reason, and so does the sum, mean or largest of nothing.
+The last is an expression over `workflow`, `jobs` and `tasks`, the records of `panorama_driver.metrics`. What is
+unknown never counts as 0: an expression that meets it fails with the reason, and so does the sum, mean or largest of
+nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from .metrics import (
     DarshanModule,
     DarshanSummary,
     JobMetrics,
+    TaskMetrics,
     TcpSummary,
     WorkflowMetrics,
 )
@@ -48,12 +50,13 @@ STEP_LIMIT = 500_000
 _STEP = re.compile(r"\.?(?P<name>[^.\[\]]+)|\[(?P<index>-?\d+)\]")
 _PATH = re.compile(r"([^.\[\]]+|\[-?\d+\])(\.[^.\[\]]+|\[-?\d+\])*")
 _Darshan = DarshanSummary | DarshanModule | DarshanLustre | DarshanFile
-_Record = WorkflowMetrics | JobMetrics | AttemptMetrics | TcpSummary | _Darshan
+_Record = WorkflowMetrics | JobMetrics | AttemptMetrics | TaskMetrics | TcpSummary | _Darshan
 _NOT_METRICS = {"reasons", "sources"}
 _NOUNS = {
     WorkflowMetrics: "workflow",
     JobMetrics: "a job",
     AttemptMetrics: "an attempt",
+    TaskMetrics: "a task",
     TcpSummary: "tcp",
     DarshanSummary: "darshan",
     DarshanModule: "a module of darshan",
@@ -226,6 +229,14 @@ class TableValue:
             raise ResponseError(f"{file}: row {self.row}, column {self.column} is {cell!r}, not a number") from None
 
 
+_SCOPE = {
+    "workflow": WorkflowMetrics,
+    "jobs": tuple[JobMetrics, ...],
+    "tasks": tuple[TaskMetrics, ...],
+}
+"""What an expression is over."""
+
+
 @dataclass(frozen=True)
 class Expression:
     """Arithmetic over the metrics of the workflow and its jobs."""
@@ -237,7 +248,7 @@ class Expression:
             raise ResponseError(f"the expression is longer than {EXPRESSION_LIMIT} characters")
         try:
             tree = ast.parse(self.text.strip(), mode="eval")
-            _Checker({"workflow": WorkflowMetrics, "jobs": _hints(WorkflowMetrics)["jobs"]}).check(tree.body)
+            _Checker(_SCOPE).check(tree.body)
         except ResponseError:
             raise
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -249,8 +260,9 @@ class Expression:
 
         simpleeval.MAX_COMPREHENSION_LENGTH = STEP_LIMIT
         seen = _View(workflow)
+        names = {"workflow": seen, "jobs": seen.jobs, "tasks": tuple(task for job in seen.jobs for task in job.tasks)}
         evaluator = simpleeval.EvalWithCompoundTypes(
-            operators=dict(_OPERATORS), functions=dict(_FUNCTIONS), names={"workflow": seen, "jobs": seen.jobs}
+            operators=dict(_OPERATORS), functions=dict(_FUNCTIONS), names=names
         )
         try:
             result: object = evaluator.eval(self.text)
@@ -403,6 +415,8 @@ def _title(record: _Record) -> str:
             return f"attempt {record.attempt} of job {record.job_id}"
         case JobMetrics():
             return f"job {record.job_id}"
+        case TaskMetrics():
+            return f"task {record.task_id} of job {record.job_id}"
     return "workflow"
 
 

@@ -115,7 +115,7 @@ def test_a_captured_run_is_evaluated(tmp_path: Path) -> None:
         ("workflow._jobs", "workflow has no metric '_jobs'"),
         ("jobs.io_time", "sum(job.io_time for job in jobs)"),
         ("workflow.makespan.real", "workflow.makespan is no record of metrics"),
-        ("job.io_time", "'job' is not known; an expression has workflow, jobs, sum()"),
+        ("job.io_time", "'job' is not known; an expression has workflow, jobs, tasks, sum()"),
         ("sum", "'sum' is not known"),
         ("open('/etc/passwd')", "may not stand in an expression"),
         ("__import__('os')", "may not stand"),

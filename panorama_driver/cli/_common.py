@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import Scalar, shared_folder
-from ..errors import EvaluationError, ParameterError, StoreError, StudyError, WorkflowError
+from ..config import Scalar
+from ..errors import EvaluationError, ParameterError, StoreError, StudyError
 from ..study.client import find_study
+from ._studies import study_text
 
 if TYPE_CHECKING:
     from ..render import WorkflowFolder
@@ -30,6 +30,13 @@ study_option = click.option(
     help="Study directory; default: this.",
 )
 store_option = click.option("--store", "store", metavar="PATH", help="Store; default: that of the study.")
+inputs_option = click.option(
+    "--inputs",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with raw input files, used where they are; may be repeated.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 
 
@@ -121,21 +128,53 @@ def program() -> str:
     return os.path.relpath(called)
 
 
-def copy_study_file(folder: WorkflowFolder, home: Path) -> None:
-    """Write the workflow's study.yml into `home`; there it names the folder itself, unless that comes with us.
+def copy_study_file(folder: WorkflowFolder, home: Path, study: str = "") -> None:
+    """Write a study.yml of the workflow into `home`; there it names the folder itself, unless that comes with us.
 
     Raises
     ------
     WorkflowError
-        The workflow has none.
+        The workflow has none of that name.
     """
-    try:
-        text = (folder.path / "study.yml").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise WorkflowError(f"{folder.path / 'study.yml'}: no such file; write there what a study asks for") from None
-    if folder.path.parent != shared_folder("workflows"):
-        text = re.sub(r"^workflow:.*$", f"workflow: {json.dumps(str(folder.path))}", text, flags=re.MULTILINE)
-    (home / "study.yml").write_text(text, encoding="utf-8")
+    (home / "study.yml").write_text(study_text(folder, study), encoding="utf-8")
+
+
+def absolute(paths: Iterable[Path]) -> list[Path]:
+    """Paths as they are whatever the working directory; links stay as they are named."""
+    return [Path(os.path.abspath(path.expanduser())) for path in paths]
+
+
+def prepare_study(folder: WorkflowFolder, home: Path, settings: Mapping[str, Any]) -> None:
+    """Make a study directory from the workflow's study.yml with `settings`, or see that the one there is asks for them.
+
+    Raises
+    ------
+    StudyError
+        The directory has another study.
+    WorkflowError
+        The workflow has no study.yml.
+    """
+    import yaml
+
+    from ..config import load_study
+    from ..render import find_workflow
+
+    path = home / "study.yml"
+    if not path.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        copy_study_file(folder, home)
+        if settings:
+            study = yaml.safe_load(path.read_text(encoding="utf-8"))
+            path.write_text(yaml.safe_dump(study | settings, sort_keys=False), encoding="utf-8")
+        return
+    there = load_study(path)
+    asked = {name: getattr(there, name) for name in ("engine", "site", "site_variables")}
+    asked |= {"ensemble": {"name": there.ensemble.name}, "inputs": list(map(str, there.input_folders(home)))}
+    other = [name for name, value in settings.items() if asked[name] != value]
+    if find_workflow(there.workflow, home).path != folder.path:
+        other.append("workflow")
+    if other:
+        raise StudyError(f"{path}: has another {', '.join(other)}; choose another directory with -o")
 
 
 def tell_reply(reply: dict[str, Any], as_json: bool, **more: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -16,6 +17,10 @@ from ..engines.pegasus import machine
 from ..engines.pegasus.checks import Check, Needs
 from ..errors import EnvironmentMissingError, PanoramaError, StudyError
 from ._common import json_option, study_home, write_json
+
+if TYPE_CHECKING:
+    from ..render import Site
+    from ..render.workflow import Transformation
 
 
 @click.command("doctor")
@@ -113,22 +118,24 @@ def _local() -> list[Check]:
 
 
 def _workflows() -> list[Check]:
-    from ..render import find_workflow, workflow_names
+    from ..render import find_site, find_workflow, workflow_names
 
-    checks = []
-    for name in workflow_names():
-        spec = find_workflow(name, Path()).spec
-        for transformation, entry in spec.transformations.items():
-            found = [_candidate(c.program, c.packages) for c in entry.candidates]
-            words = next((f for f in found if f), "")
-            checks.append(Check(name, transformation, words, "pip install 'panorama-driver[all]', in a clone '.[all]'"))
-    return checks
+    here = find_site("local", Path())
+    found = {name: find_workflow(name, Path()).spec.transformations for name in workflow_names()}
+    return [_had(here, name, *entry) for name, entries in found.items() for entry in entries.items()]
 
 
-def _candidate(program: str | None, packages: list[str]) -> str:
-    if program is not None:
-        return shutil.which(program) or ""
-    return f"our own, with {', '.join(packages)}" if all(map(importlib.util.find_spec, packages)) else ""
+def _had(here: Site, workflow: str, name: str, transformation: Transformation) -> Check:
+    """What does a transformation's work on this machine, or what every candidate lacks."""
+    lacking = []
+    for candidate in transformation.candidates:
+        lack = here.lacking(candidate)
+        if not lack:
+            with_them = ", ".join([*candidate.packages, *candidate.needs]) or "Python alone"
+            words = here.program(candidate.program) if candidate.program else f"our own, with {with_them}"
+            return Check(workflow, name, words or "", "")
+        lacking.append(f"{candidate.name}: {lack}")
+    return Check(workflow, name, "", f"pip install 'panorama-driver[all]', in a clone '.[all]' ({'; '.join(lacking)})")
 
 
 def _pictures() -> list[Check]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ._common import assignments, json_option, write_json
+from ._common import absolute, assignments, inputs_option, json_option, write_json
 
 
 @click.command("render")
@@ -14,6 +14,7 @@ from ._common import assignments, json_option, write_json
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter or an option; may be repeated.")
 @click.option("--site", default="local", show_default=True, help="Name of a site, or path of a site file.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable of the site file.")
+@inputs_option
 @click.option("--interval", default="1 s", show_default=True, help="Time between two samples of the probe.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory to write.")
 @json_option
@@ -22,6 +23,7 @@ def command(
     pairs: tuple[str, ...],
     site: str,
     variables: tuple[str, ...],
+    inputs: tuple[Path, ...],
     interval: str,
     output: Path,
     as_json: bool,
@@ -46,7 +48,7 @@ def command(
     except ValueError as problem:
         raise StudyError(f"--interval: {problem}") from None
     where = find_site(site, Path(), assignments(variables))
-    bundle = render(folder, where, parameters, options, output, Monitoring(interval=interval))
+    bundle = render(folder, where, parameters, options, output, Monitoring(interval=interval), inputs=absolute(inputs))
     if as_json:
         write_json(msgspec.to_builtins(bundle))
         return

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ..config import load_study
-from ..errors import StudyError
 from ..study import client
-from ._common import assignments, copy_study_file, json_option, program, tell_reply
-
-if TYPE_CHECKING:
-    from ..render import WorkflowFolder
+from ._common import absolute, assignments, inputs_option, json_option, prepare_study, program, tell_reply
 
 
 @click.command("submit")
@@ -21,6 +16,7 @@ if TYPE_CHECKING:
 @click.option("--site", required=True, help="Name of a site, or path of a site file.")
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter or an option; may be repeated.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A variable of the site file.")
+@inputs_option
 @click.option("--ensemble", metavar="NAME", help="Ensemble to join; default: the study directory's name.")
 @click.option("--priority", type=int, metavar="N", help="Among the workflows of the ensemble; larger goes first.")
 @click.option("--wait", is_flag=True, help="Wait for its end, and print its responses.")
@@ -36,6 +32,7 @@ def command(
     site: str,
     pairs: tuple[str, ...],
     variables: tuple[str, ...],
+    inputs: tuple[Path, ...],
     ensemble: str | None,
     priority: int | None,
     wait: bool,
@@ -63,7 +60,9 @@ def command(
     settings: dict[str, Any] = {"engine": "pegasus", "site": _site(site), "site_variables": assignments(variables)}
     if ensemble:
         settings["ensemble"] = {"name": ensemble}
-    _prepare(folder, home, settings)
+    if inputs:
+        settings["inputs"] = list(map(str, absolute(inputs)))
+    prepare_study(folder, home, settings)
     request = {"eval_id": _number(home, values), "variables": values, "priority": priority}
     [reply] = client.evaluate(
         str(home / "study.yml"), [request], lambda words: click.echo(words, err=True), until_handed=not wait
@@ -79,29 +78,6 @@ def _site(given: str) -> str:
     """A path stays right when study.yml is elsewhere."""
     path = Path(given).expanduser()
     return str(path.resolve()) if path.is_file() else given
-
-
-def _prepare(folder: WorkflowFolder, home: Path, settings: dict[str, Any]) -> None:
-    """Make the study directory, or see that the one there is asks for the same."""
-    import yaml
-
-    from ..render import find_workflow
-
-    path = home / "study.yml"
-    if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        copy_study_file(folder, home)
-        study = yaml.safe_load(path.read_text(encoding="utf-8"))
-        path.write_text(yaml.safe_dump(study | settings, sort_keys=False), encoding="utf-8")
-        return
-    there = load_study(path)
-    other = [name for name in ("engine", "site", "site_variables") if getattr(there, name) != settings[name]]
-    if "ensemble" in settings and there.ensemble.name != settings["ensemble"]["name"]:
-        other.append("ensemble")
-    if find_workflow(there.workflow, home).path != folder.path:
-        other.append("workflow")
-    if other:
-        raise StudyError(f"{path}: has another {', '.join(other)}; choose another directory with -o")
 
 
 def _number(home: Path, values: dict[str, Any]) -> str:

@@ -47,13 +47,10 @@ def measure(attempt: AttemptIndex, job: JobIndex, workflow_ended: float | None) 
         "cores": cores(attempt),
         **_identity(attempt, job),
         **_times(attempt),
-        **_processor(attempt),
-        **_traced(attempt),
+        **program_measures(attempt),
         **_moved(attempt),
         "darshan": _darshan.finding(attempt.darshan),
         "tcp": _tcp.finding(attempt.events.get(_tcp.KIND, ())),
-        "peak_memory": _peak_memory(attempt),
-        "peak_memory_below": _peak_memory_below(attempt),
     }
     findings |= _derived(attempt, findings)
     if not attempt.ran:
@@ -99,6 +96,17 @@ def started(attempt: AttemptIndex) -> Finding[float]:
     return first((_worker_start(attempt), _scheduler_start(attempt)), "no event tells when it started")
 
 
+def program_measures(attempt: AttemptIndex) -> dict[str, Finding[Any]]:
+    """What its programs used, all together."""
+    return {
+        "wall_time": _wall_time(attempt),
+        **_processor(attempt),
+        **_traced(attempt),
+        "peak_memory": _peak_memory(attempt),
+        "peak_memory_below": _peak_memory_below(attempt),
+    }
+
+
 def _program_events(attempt: AttemptIndex) -> list[Event]:
     return [event for event in attempt.all("inv.end") if (event.invocation or 0) > 0]
 
@@ -140,7 +148,6 @@ def _times(attempt: AttemptIndex) -> dict[str, Finding[Any]]:
         "local_time": _reported(local, "scheduler", "the scheduler gave no local_dur"),
         "queue_time": _queue_time(attempt),
         "held_time": _held_time(attempt),
-        "wall_time": _wall_time(attempt),
     }
 
 

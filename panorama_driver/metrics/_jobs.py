@@ -9,6 +9,7 @@ from typing import Any
 from ._attempts import job_type, measure, transformation
 from ._findings import Finding, assembled, unknown
 from ._index import JobIndex
+from ._tasks import tasks
 from .records import AttemptMetrics, JobMetrics, Measures
 
 
@@ -16,6 +17,8 @@ def summarize(job: JobIndex, workflow_ended: float | None) -> JobMetrics:
     """All attempts of a job kept apart, and the one that decided its outcome."""
     attempts = tuple(measure(attempt, job, workflow_ended) for attempt in job.attempts)
     fields = _of_last(attempts[-1]) if attempts else _of_none(job)
+    if attempts and fields["type"] in ("compute", None):
+        fields["tasks"] = tasks(job.attempts[-1])
     cost = sum_known(attempts, "wall_time")
     fields["cumulative_time"] = cost.value
     if cost.value is None:

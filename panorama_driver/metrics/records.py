@@ -345,6 +345,51 @@ class AttemptMetrics(Measures, frozen=True, kw_only=True):
     guessed: int = 0
 
 
+class TaskMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """One program of the last attempt of a compute job: a job of the abstract workflow, whether clustered or not.
+
+    Attributes
+    ----------
+    job_id : str
+        The job that ran it.
+    attempt, invocation : int
+        The try, and its number in that, from 1.
+    task_id : str or None
+        Its id in the abstract workflow.
+    transformation, exit_code, wall_time, cpu_time, user_time, system_time, peak_memory, peak_memory_below
+        As of a job, of this program alone.
+    bytes_read, bytes_written, chars_read, chars_written, read_calls, write_calls, io_wait
+        As of a job, of this program alone; unknown where its trace cannot be told from others'.
+    start : float or None
+        [s since 1970] on the worker.
+    reasons, sources : dict of str to str
+        Why a field is None; where a field's value came from.
+    """
+
+    job_id: str
+    attempt: int
+    invocation: int
+    task_id: str | None = None
+    transformation: str | None = None
+    exit_code: int | None = None
+    start: float | None = None
+    wall_time: float | None = None
+    cpu_time: float | None = None
+    user_time: float | None = None
+    system_time: float | None = None
+    peak_memory: int | None = None
+    peak_memory_below: int | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    chars_read: int | None = None
+    chars_written: int | None = None
+    read_calls: int | None = None
+    write_calls: int | None = None
+    io_wait: float | None = None
+    reasons: dict[str, str]
+    sources: dict[str, str]
+
+
 class JobMetrics(Measures, frozen=True, kw_only=True):
     """One job: the measures of its last attempt, which decided its outcome, and all attempts.
 
@@ -356,10 +401,13 @@ class JobMetrics(Measures, frozen=True, kw_only=True):
         In order of submission; empty if it was never submitted.
     cumulative_time : float or None
         [s] sum of `wall_time` over all attempts: what the job cost, failures included.
+    tasks : tuple of TaskMetrics
+        What a compute job ran in that attempt: several programs where jobs are clustered.
     """
 
     job_id: str
     attempts: tuple[AttemptMetrics, ...] = ()
+    tasks: tuple[TaskMetrics, ...] = ()
     cumulative_time: float | None = None
 
     @property

@@ -1,7 +1,8 @@
 """A bundle: one directory that the Pegasus planner takes as it is, and that the embedded engine runs.
 
 workflow.yml sites.yml transformations.yml replicas.yml pegasus.properties   what the planner reads (JSON is YAML)
-inputs/  bin/      rendered and copied input files; our own programs that the jobs run
+inputs/  bin/      rendered and copied input files; our own programs that the jobs run. What a study's own folders of
+                   inputs have is read where it is.
 plan.sh            plans it by hand or for the Ensemble Manager
 bundle.json        where it all came from: parameters, site, which program does each transformation
 run/  output/      made when it runs
@@ -12,11 +13,11 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -24,6 +25,7 @@ from .. import __version__
 from ..config import BUNDLE, Monitoring, Scalar
 from ..errors import WorkflowError
 from . import monitoring as _monitoring
+from .clusters import cluster
 from .plan import plan_script
 from .site import Site, SiteNotes
 from .templates import read_text, render_text
@@ -32,6 +34,7 @@ from .workflow import Candidate, Resources, WorkflowFolder
 _EARLY_END = 300  # [s] Pegasus ends a job of a longer run time five minutes early, one of 310 s after 10 s, unless told
 _PYTHON = "/usr/bin/python3"
 _DOCSTRING = re.compile(r"""((?:[ \t]*(?:#[^\n]*)?\n)*)[rRuU]?(\"{3}|'{3})""")
+_PLAIN_PATH = re.compile(r"[\w./+,:@=~-]+", re.ASCII)
 _LEAST_MEMORY = 128  # [MB] that kickstart, PegasusLite and the probe need beside the smallest program
 _GRACE = 10  # [s] that it wants between TERM and the end
 
@@ -75,6 +78,7 @@ def render(
     directory: Path,
     monitoring: Monitoring | None = None,
     planner: str = "",
+    inputs: Sequence[Path] = (),
 ) -> Bundle:
     """Write the bundle of one parameter set.
 
@@ -90,6 +94,9 @@ def render(
         How Pegasus shall have the jobs watched; None leaves that to the embedded engine, which does it by itself.
     planner : str
         What `pegasus-version` says, where it matters.
+    inputs : sequence of Path
+        Folders with raw input files, searched after the workflow's templates/ and before its data/; what is found there
+        is used where it is.
 
     Raises
     ------
@@ -111,6 +118,9 @@ def render(
     _give_resources(abstract, folder.spec.resources.get(site.notes.resources, {}))
     if monitoring is not None:
         _give_defaults(abstract, site.notes)
+    clustered = cluster(abstract, folder.path / "workflow.py")
+    if monitoring is not None:
+        _give_threads(abstract, site.notes)
     bundle = Bundle(
         path=str(directory),
         workflow=folder.spec.name,
@@ -124,18 +134,21 @@ def render(
     )
     (directory / "inputs").mkdir(parents=True, exist_ok=True)
     (directory / "bundle.json").unlink(missing_ok=True)  # written last: a bundle that has it is whole
-    replicas = _inputs(folder, abstract, {**options, **parameters}, directory, site)
+    values = {**options, **parameters}
+    replicas = _inputs(folder, abstract, values, directory, site, inputs)
     if monitoring is not None:
         _monitoring.enable(abstract, site, monitoring, planner)
         _monitoring.provide_probe(directory / "inputs")
-        replicas.append(_replica(_monitoring.PROBE_FILE, site))
+        replicas.append(_replica(_monitoring.PROBE_FILE, site, _own_path(_monitoring.PROBE_FILE)))
     _stdin_last(abstract)
     write_json(directory / "workflow.yml", abstract)
     write_json(directory / "sites.yml", _monitoring.with_published_transfers(site.catalog(BUNDLE), planner))
     write_json(directory / "transformations.yml", _transformation_catalog(folder, site, chosen, directory))
     write_json(directory / "replicas.yml", {"pegasus": "5.0", "replicas": replicas})
-    (directory / "pegasus.properties").write_text(_properties(site, monitoring), encoding="utf-8")
-    _write_program(directory / "plan.sh", plan_script(site, monitoring))
+    (directory / "pegasus.properties").write_text(
+        _properties(site, monitoring, folder.properties(values)), encoding="utf-8"
+    )
+    _write_program(directory / "plan.sh", plan_script(site, monitoring, clustered))
     write_json(directory / "bundle.json", bundle)
     return bundle
 
@@ -186,6 +199,12 @@ def _give_defaults(abstract: dict[str, Any], notes: SiteNotes) -> None:
         profile["memory"] = max(_LEAST_MEMORY, profile["memory"])
         if profile.get("runtime", 0) >= _EARLY_END:
             profile.setdefault("checkpoint.time", (profile["runtime"] - _GRACE) // 60)  # [min]
+
+
+def _give_threads(abstract: dict[str, Any], notes: SiteNotes) -> None:
+    """Say what a job's cores come to: its threads, and nodes of a batch system."""
+    for job in abstract["jobs"]:
+        profile = job["profiles"]["pegasus"]
         job["profiles"]["env"] = {"OMP_NUM_THREADS": str(profile["cores"])} | job["profiles"].get("env", {})
         if notes.node_cores:
             profile.setdefault("nodes", math.ceil(profile["cores"] / notes.node_cores))
@@ -208,32 +227,64 @@ def _raw_inputs(abstract: dict[str, Any]) -> list[str]:
 
 
 def _inputs(
-    folder: WorkflowFolder, abstract: dict[str, Any], variables: Mapping[str, Any], directory: Path, site: Site
+    folder: WorkflowFolder,
+    abstract: dict[str, Any],
+    variables: Mapping[str, Any],
+    directory: Path,
+    site: Site,
+    inputs: Sequence[Path],
 ) -> list[dict[str, Any]]:
-    replicas = []
-    for lfn in _raw_inputs(abstract):
-        target = directory / "inputs" / lfn
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _provide(folder, lfn, variables, target)
-        replicas.append(_replica(lfn, site))
-    return replicas
+    lfns = _raw_inputs(abstract)
+    return [_replica(lfn, site, _provide(folder, lfn, variables, directory, inputs)) for lfn in lfns]
 
 
-def _replica(lfn: str, site: Site) -> dict[str, Any]:
-    server = _server(site)
-    return {"lfn": lfn, "pfns": [{"site": "local", "pfn": f"{server}{BUNDLE}/inputs/{quote(lfn)}"}]}
+def _replica(lfn: str, site: Site, path: str) -> dict[str, Any]:
+    return {"lfn": lfn, "pfns": [{"site": "local", "pfn": f"{_server(site)}{path}"}]}
 
 
-def _provide(folder: WorkflowFolder, lfn: str, variables: Mapping[str, Any], target: Path) -> None:
-    for template in (folder.path / "templates" / f"{lfn}.j2", folder.path / "templates" / lfn):
-        if template.is_file():
-            text = read_text(template, WorkflowError)
-            target.write_text(render_text(text, variables, template, WorkflowError), encoding="utf-8")
-            return
-    data = folder.path / "data" / lfn
-    if not data.is_file():
-        raise WorkflowError(f"{folder.path}: a job needs the file {lfn!r}, which is neither in templates/ nor in data/")
-    shutil.copyfile(data, target)
+def _own_path(lfn: str) -> str:
+    """Path in a catalog of an input file that is in the bundle; nothing of Pegasus decodes one of `%41`."""
+    return f"{BUNDLE}/inputs/{lfn}"
+
+
+def _provide(
+    folder: WorkflowFolder, lfn: str, variables: Mapping[str, Any], directory: Path, inputs: Sequence[Path]
+) -> str:
+    """Put a raw input into the bundle, unless it is one of the study's own; gives its path as it stands in a catalog.
+
+    pegasus-transfer puts in environment variables for every `$NAME` of a path, and cannot be told not to; a file with a
+    path like that is linked to from the bundle.
+    """
+    source, target = _source(folder, lfn, inputs), directory / "inputs" / lfn
+    ours = next((kind for kind in ("templates", "data") if source.is_relative_to(folder.path / kind)), "")
+    target.unlink(missing_ok=True)  # of an earlier rendering; to write through a link would change the user's file
+    if not ours and _PLAIN_PATH.fullmatch(str(source)):
+        return str(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if ours == "templates":
+        text = read_text(source, WorkflowError)
+        target.write_text(render_text(text, variables, source, WorkflowError), encoding="utf-8")
+    elif ours == "data":
+        shutil.copyfile(source, target)
+    else:
+        target.symlink_to(source)
+    return _own_path(lfn)
+
+
+def _source(folder: WorkflowFolder, lfn: str, inputs: Sequence[Path]) -> Path:
+    """Where a raw input is: a template, a file of the study's own folders, or one that comes with the workflow.
+
+    Raises
+    ------
+    WorkflowError
+        None of these places has it.
+    """
+    templates, data = folder.path / "templates", folder.path / "data"
+    for place in (templates / f"{lfn}.j2", templates / lfn, *(path / lfn for path in inputs), data / lfn):
+        if place.is_file():
+            return place
+    looked = ", ".join(map(str, (templates, *inputs, data)))
+    raise WorkflowError(f"{folder.path}: a job needs the file {lfn!r}, which is in none of {looked}")
 
 
 def _check_names(abstract: dict[str, Any], folder: WorkflowFolder) -> None:
@@ -257,7 +308,9 @@ def _transformation_catalog(
             entry = {"name": site.notes.execution, "pfn": found, "type": "installed"}
         else:
             elsewhere = site.notes.python is None and not site.notes.this_machine
-            program = _started_by(found, read_text(folder.path / candidate.script, WorkflowError), elsewhere=elsewhere)
+            path = list(dict.fromkeys(filter(None, (os.path.dirname(site.program(n) or "") for n in candidate.needs))))
+            text = read_text(folder.path / candidate.script, WorkflowError)
+            program = _started_by(found, text, path, elsewhere=elsewhere)
             if program is None:
                 raise WorkflowError(f"{folder.path / candidate.script}:1: a program starts with #!/usr/bin/env python3")
             _write_program(directory / "bin" / name, program)
@@ -274,24 +327,27 @@ def _server(site: Site) -> str:
     return f"go://{site.notes.globus}" if site.notes.globus else "file://"
 
 
-def _started_by(interpreter: str, text: str, *, elsewhere: bool = False) -> str | None:
+def _started_by(interpreter: str, text: str, path: Sequence[str] = (), *, elsewhere: bool = False) -> str | None:
     """A program of ours as `interpreter` runs it; None where it has no first line that says what does.
 
     Where the path is too long or has blanks, sh starts it, and for a worker `elsewhere`, which may not have it and then
-    takes its own Python. What sh reads stands in the docstring: nothing else may come before `from __future__`.
+    takes its own Python; also where folders shall come first on its PATH, since it starts programs of the site. What sh
+    reads stands in the docstring: nothing else may come before `from __future__`.
     """
     first, _, rest = text.partition("\n")
     if not first.startswith("#!"):
         return None
-    if not elsewhere and " " not in interpreter and len(interpreter) < 120:
+    if not elsewhere and not path and " " not in interpreter and len(interpreter) < 120:
         return f"#!{interpreter}\n{rest}"
     chosen = f"$(command -v '{interpreter}' || echo {_PYTHON})" if elsewhere else interpreter
     match = _DOCSTRING.match(rest)
     before, quotes, after = (match[1], match[2], rest[match.end() :]) if match else ("", '"""', f'"""\n{rest}')
-    return f'#!/bin/sh\n{before}{quotes}exec{quotes[0]} "{chosen}" "$0" "$@"\n{after}'
+    search = f"PATH={shlex.quote(':'.join(path))}${{PATH:+:$PATH}}; "
+    first = f"export{quotes[0]} {search}exec" if path else f"exec{quotes[0]}"
+    return f'#!/bin/sh\n{before}{quotes}{first} "{chosen}" "$0" "$@"\n{after}'
 
 
-def _properties(site: Site, monitoring: Monitoring | None) -> str:
+def _properties(site: Site, monitoring: Monitoring | None, own: Mapping[str, str]) -> str:
     lines = [
         "pegasus.catalog.site.file = sites.yml\n",
         "pegasus.catalog.transformation.file = transformations.yml\n",
@@ -307,6 +363,7 @@ def _properties(site: Site, monitoring: Monitoring | None) -> str:
             "pegasus.gridstart.kickstart.set.xbit = true\n",
             f"pegasus.transfer.disable.chmod.sites = {site.notes.execution}\n",
         ]
+    lines += [f"{key} = {value}\n" for key, value in own.items()]
     return "".join([*lines, *(_monitoring.broker_properties(monitoring) if monitoring else [])])
 
 

@@ -8,13 +8,14 @@ A build of Pegasus with Panorama's own monitor is told to use that instead.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import Monitoring, duration
 from ..errors import SiteError
 from ..probe import PROBE
+from .clusters import job_name, together
 from .site import Site
 
 PROBE_FILE = PROBE.name
@@ -43,17 +44,24 @@ def enable(abstract: dict[str, Any], site: Site, monitoring: Monitoring, planner
     """
     if monitoring.online and not site.notes.online and not monitoring.online.startswith("file:"):
         raise SiteError(f"site {site.name!r}: its workers reach no {monitoring.online}; leave out monitoring.online")
-    for job in abstract["jobs"]:
-        profiles = job.setdefault("profiles", {})
+    for members in together(abstract["jobs"]):
         if uses_own_monitor(monitoring, planner):
-            interval = max(1, round(duration(monitoring.interval)))  # its -m takes whole seconds
-            profiles.setdefault("pegasus", {})["gridstart.arguments"] = f"-m {interval}"
-            profiles.setdefault("env", {})["KICKSTART_MON_URL"] = monitoring.online
+            for job in members:
+                _use_own_monitor(job, monitoring)
             continue
-        job["uses"] = [*job.get("uses", []), _use(PROBE_FILE, "input")]
-        profiles["env"] = _environment(job, site, monitoring) | profiles.get("env", {})
+        variables = _environment(members, site, monitoring)
+        for job in members:
+            job["uses"] = [*job.get("uses", []), _use(PROBE_FILE, "input")]
+            job["profiles"]["env"] = variables | job["profiles"].get("env", {})
         if monitoring.trace == "full":
-            job["uses"].append(_use(_trace_file(job), "output"))
+            members[-1]["uses"].append(_use(_trace_file(members), "output"))
+
+
+def _use_own_monitor(job: dict[str, Any], monitoring: Monitoring) -> None:
+    profiles = job.setdefault("profiles", {})
+    interval = max(1, round(duration(monitoring.interval)))  # its -m takes whole seconds
+    profiles.setdefault("pegasus", {})["gridstart.arguments"] = f"-m {interval}"
+    profiles.setdefault("env", {})["KICKSTART_MON_URL"] = monitoring.online
 
 
 def uses_own_monitor(monitoring: Monitoring, planner: str) -> bool:
@@ -86,18 +94,19 @@ def broker_properties(monitoring: Monitoring) -> Iterable[str]:
     return ["pegasus.catalog.workflow.amqp.events = stampede.*\n", "pegasus.catalog.workflow.amqp.timeout = 30\n"]
 
 
-def _environment(job: dict[str, Any], site: Site, monitoring: Monitoring) -> dict[str, str]:
+def _environment(members: Sequence[dict[str, Any]], site: Site, monitoring: Monitoring) -> dict[str, str]:
+    """Variables of one job, or of those that run as one and so have one environment."""
+    taken = {stream for stream in ("stderr", "stdout") for job in members if stream in job}
     variables = {
         "KICKSTART_WRAPPER": f"{site.notes.probe_python} -IS {PROBE_FILE}",
         "PANORAMA_PROBE_INTERVAL": f"{duration(monitoring.interval):g}",
         "PANORAMA_PROBE_PAYLOAD": "1",
-        "PANORAMA_PROBE_MARKER": "" if "stderr" in job else "stderr",
+        "PANORAMA_PROBE_MARKER": next((stream for stream in ("stderr", "stdout") if stream not in taken), ""),
     }
-    if "stderr" in job and "stdout" not in job:
-        variables["PANORAMA_PROBE_MARKER"] = "stdout"
-    profile = job["profiles"].get("pegasus", {})
-    if "runtime" in profile:
-        variables["PANORAMA_PROBE_KILL_AFTER"] = f"{max(1.0, _grace(profile) - _HEAD_START):g}"
+    profiles = [job["profiles"].get("pegasus", {}) for job in members]
+    graces = [_grace(profile) for profile in profiles if "runtime" in profile]
+    if graces:
+        variables["PANORAMA_PROBE_KILL_AFTER"] = f"{max(1.0, min(graces) - _HEAD_START):g}"
     if monitoring.online:
         variables["KICKSTART_MON_URL"] = monitoring.online
     if monitoring.worker_credentials:
@@ -107,7 +116,7 @@ def _environment(job: dict[str, Any], site: Site, monitoring: Monitoring) -> dic
     if monitoring.tcp == "auto":
         variables["PANORAMA_PROBE_TCP"] = "1"
     if monitoring.trace == "full":
-        variables["PANORAMA_PROBE_TRACE"] = _trace_file(job)
+        variables["PANORAMA_PROBE_TRACE"] = _trace_file(members)
     return {name: value for name, value in variables.items() if value}
 
 
@@ -118,8 +127,9 @@ def _grace(profile: Mapping[str, Any]) -> float:
     return float((runtime - told) // 2)
 
 
-def _trace_file(job: dict[str, Any]) -> str:
-    return f"{job['name']}_{job['id']}.trace.full.jsonl"
+def _trace_file(members: Sequence[dict[str, Any]]) -> str:
+    """The probes of a clustered job write into one file, one after the other."""
+    return f"{job_name(members[0])}.trace.full.jsonl"
 
 
 def _use(lfn: str, kind: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ rm -f run/submitdir
 trap 'rm -f "$properties"' EXIT
 cp pegasus.properties "$properties" || fail "pegasus.properties cannot be read"
 @BROKER@pegasus-plan --conf "$properties" --dir submit --sites @SITE@ --output-sites @OUTPUT@ @STAGING@\
-    --cleanup @CLEANUP@ "$@" workflow.yml >>run/plan.log 2>&1 </dev/null
+    --cleanup @CLEANUP@ @CLUSTER@"$@" workflow.yml >>run/plan.log 2>&1 </dev/null
 status=$?
 submit=$(sed -n 's/^pegasus-run  *//p' run/plan.log | tail -n 1 | sed 's/ *$//')
 grep -v pegasus-run run/plan.log
@@ -71,7 +71,7 @@ echo "pegasus.catalog.workflow.amqp.url = @SCHEME@://$credentials@@REST@" >>"$pr
 """
 
 
-def plan_script(site: Site, monitoring: Monitoring | None) -> str:
+def plan_script(site: Site, monitoring: Monitoring | None, clustered: bool = False) -> str:
     """plan.sh for a site; with a broker it puts the credentials into a private copy of the properties."""
     notes = site.notes
     broker = _broker(monitoring) if monitoring is not None and monitoring.broker else ""
@@ -82,6 +82,7 @@ def plan_script(site: Site, monitoring: Monitoring | None) -> str:
         "@BROKER@": broker,
         "@SITE@": shlex.quote(notes.execution),
         "@CLEANUP@": notes.cleanup,
+        "@CLUSTER@": "--cluster label " if clustered else "",
         "@OUTPUT@": shlex.quote(notes.output_site),
         "@STAGING@": f"--staging-site {shlex.quote(f'{notes.execution}={notes.staging}')} " if notes.staging else "",
     }

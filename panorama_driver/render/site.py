@@ -185,23 +185,37 @@ class Site:
         """
         missing = []
         for candidate in candidates:
-            found = self._find(candidate)
-            if found:
-                return candidate, found
-            missing.append(f"{candidate.name} ({_lack(candidate)})")
+            lacking = self.lacking(candidate)
+            if not lacking:
+                return candidate, self._path(candidate)
+            missing.append(f"{candidate.name} ({lacking})")
         raise EnvironmentMissingError(
             f"transformation {transformation!r}: site {self.name!r} has none of its candidates: {'; '.join(missing)}; "
             f"install one, or name its path under x-panorama.software in {self.path}"
         )
 
-    def _find(self, candidate: Candidate) -> str | None:
+    def lacking(self, candidate: Candidate) -> str:
+        """What keeps the site from having a candidate, in words; empty if it has it."""
+        if candidate.script is None:
+            return "" if self.program(candidate.program or "") else "not on PATH nor in the site file"
+        packages = _missing(candidate.packages) if self.notes.python is None else []
+        words = [f"lacks Python packages {', '.join(packages)}"] if packages else []
+        programs = [name for name in candidate.needs if self.program(name) is None]
+        words += [f"needs {', '.join(programs)}, not on PATH nor in the site file"] if programs else []
+        renamed = [name for name in candidate.needs if Path(self.program(name) or name).name != name]
+        words += [f"the site file has another name for {', '.join(renamed)}"] if renamed else []
+        return "; ".join(words)
+
+    def program(self, name: str) -> str | None:
+        """Path of an installed program there, None if the site has none."""
+        if name in self.notes.software:
+            return self.notes.software[name]
+        return shutil.which(name) if self.notes.this_machine else None
+
+    def _path(self, candidate: Candidate) -> str:
         if candidate.script is not None:
-            here = self.notes.python is None
-            return (self.notes.python or sys.executable) if not here or _importable(candidate.packages) else None
-        program = candidate.program or ""
-        if program in self.notes.software:
-            return self.notes.software[program]
-        return shutil.which(program) if self.notes.this_machine else None
+            return self.notes.python or sys.executable
+        return self.program(candidate.program or "") or ""
 
     def _check_names(self) -> None:
         known = [site.get("name") for site in self._sites if isinstance(site, dict)]
@@ -360,13 +374,7 @@ def _digest(raw: Mapping[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode([notes, raw["sites"]], order="sorted")).hexdigest()[:16]
 
 
-def _importable(packages: list[str]) -> bool:
+def _missing(packages: list[str]) -> list[str]:
     import importlib.util
 
-    return all(importlib.util.find_spec(package) for package in packages)
-
-
-def _lack(candidate: Candidate) -> str:
-    if candidate.script is None:
-        return "not on PATH nor in the site file"
-    return f"needs Python packages {', '.join(candidate.packages)}"
+    return [package for package in packages if importlib.util.find_spec(package) is None]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +16,15 @@ import msgspec
 from ..config import Scalar, convert, read_yaml, shared_folder
 from ..errors import EnvironmentMissingError, ParameterError, WorkflowError
 from ._names import nearest
+from .templates import render_text
 
 _TYPES: dict[str, tuple[type, ...]] = {"float": (float, int), "int": (int,), "str": (str,), "bool": (bool,)}
 _DEFINING = ("workflow.py", "workflow.yml", "templates", "bin", "data")
+_PROPERTY = re.compile(r"(?:pegasus|dagman)\.[\w.-]+", re.ASCII)
+_OF_THE_BUNDLE = re.compile(
+    r"pegasus\.(?:catalog\..*|data\.configuration|register|gridstart\.kickstart\.set\.xbit"
+    r"|transfer\.disable\.chmod\.sites)|dagman\.retry"
+)
 
 
 class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,11 +68,14 @@ class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         A program of the workflow folder's own, as a path below it.
     packages : list of str
         Python modules that the script imports.
+    needs : list of str
+        Programs of the site that the script starts itself; it finds them on its PATH.
     """
 
     program: str | None = None
     script: str | None = None
     packages: list[str] = []
+    needs: list[str] = []
 
     @property
     def name(self) -> str:
@@ -103,7 +114,23 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WorkflowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A workflow.yml, checked."""
+    """A workflow.yml, checked.
+
+    Attributes
+    ----------
+    name, title : str
+        What it is called, and what it does.
+    transformations : dict
+        Candidates by transformation.
+    parameters, options : dict
+        What a study may vary, and what it sets once.
+    resources : dict
+        What jobs need, by set and by job or transformation.
+    published : dict
+        Values of parameters and options at the scale that was published.
+    properties : dict
+        Properties of Pegasus, each a template over parameters and options; one that comes out empty is left out.
+    """
 
     name: str
     title: str
@@ -111,6 +138,8 @@ class WorkflowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: dict[str, Parameter] = {}
     options: dict[str, Parameter] = {}
     resources: dict[str, dict[str, Resources]] = {}
+    published: dict[str, Scalar] = {}
+    properties: dict[str, Scalar] = {}
 
 
 class WorkflowFolder:
@@ -132,6 +161,7 @@ class WorkflowFolder:
         self.spec = convert(
             read_yaml(path / "workflow.yml", WorkflowError), WorkflowSpec, path / "workflow.yml", WorkflowError
         )
+        self._check()
         self.stamp = _stamp(path)
         self.digest = _digest(path)
         self._build: Callable[..., Any] | None = None
@@ -140,6 +170,41 @@ class WorkflowFolder:
     def stale(self) -> bool:
         """Whether a file that defines the workflow has changed since it was read."""
         return _stamp(self.path) != self.stamp
+
+    def _check(self) -> None:
+        where = self.path / "workflow.yml"
+        known = self.spec.parameters | self.spec.options
+        for name, value in self.spec.published.items():
+            if name not in known:
+                raise WorkflowError(f"{where}: published: no parameter or option {name!r}; {nearest(name, known)}")
+            try:
+                _value("published", name, value, known[name])
+            except ParameterError as problem:
+                raise WorkflowError(f"{where}: {problem}") from None
+        for key in self.spec.properties:
+            if not _PROPERTY.fullmatch(key):
+                raise WorkflowError(f"{where}: properties: {key!r} is no property pegasus.NAME or dagman.NAME")
+            if _OF_THE_BUNDLE.fullmatch(key):
+                raise WorkflowError(
+                    f"{where}: properties: {key!r} is the bundle's own, from site and study; leave it out"
+                )
+
+    def properties(self, values: Mapping[str, Scalar]) -> dict[str, str]:
+        """Properties of Pegasus for parameters and options `values`; those that come out empty are left out.
+
+        Raises
+        ------
+        WorkflowError
+            A template fails, or gives more than one line.
+        """
+        found = {}
+        for key, template in self.spec.properties.items():
+            where = self.path / f"workflow.yml: properties: {key}"
+            text = render_text(str(template), values, where, WorkflowError).strip()
+            if not text.isprintable():
+                raise WorkflowError(f"{where}: {text!r}: a value is one line of printable characters")
+            found[key] = text
+        return {key: text for key, text in found.items() if text}
 
     def split(self, values: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
         """Values by name as parameters and options; what is neither is left among the parameters, to be refused."""
@@ -185,6 +250,7 @@ class WorkflowFolder:
         if spec is None or spec.loader is None or not path.is_file():
             raise WorkflowError(f"{path}: no such file; a workflow folder needs it")
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where dataclasses look for the names in their annotations
         try:
             spec.loader.exec_module(module)
         except ModuleNotFoundError as problem:
@@ -247,6 +313,8 @@ def _checked(what: str, known: Mapping[str, Parameter], given: Mapping[str, Scal
 def _value(what: str, name: str, value: Scalar, spec: Parameter) -> Scalar:
     if spec.type == "int" and isinstance(value, float) and value.is_integer():
         value = int(value)
+    if spec.type == "str" and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)  # to YAML, and to `--set`, the text 20 is a number
     if not isinstance(value, _TYPES[spec.type]) or (isinstance(value, bool) and spec.type != "bool"):
         raise ParameterError(f"{what} {name!r} is {value!r}; it must be of type {spec.type}")
     unit = f" {spec.unit}" if spec.unit else ""

@@ -357,7 +357,7 @@ def _invocation(record: dict[str, Any], extra: dict[str, Any]) -> Invocation:
         **named,
         nodename=_text(machine.get("uname_nodename")),
         executable=_text(_dict(main, "executable").get("file_name")),
-        start=_epoch(main.get("start")),
+        start=epoch(main.get("start")),
         duration=_number(main.get("duration")),
         utime=_number(usage.get("utime")),
         stime=_number(usage.get("stime")),
@@ -416,7 +416,7 @@ def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _epoch(value: object) -> float | None:
+def epoch(value: object) -> float | None:
     """Seconds since 1970 of an ISO 8601 time; a leap second, which datetime does not know, is the one after it."""
     before, leap, after = str(value).partition(":60")
     try:

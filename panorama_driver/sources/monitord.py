@@ -14,7 +14,7 @@ import msgspec
 
 from . import payload
 from .dagman import Happening
-from .kickstart import File, Invocation, Records
+from .kickstart import File, Invocation, Records, epoch
 from .plan import Braindump, Dag, Script, SubmitFile, within
 from .stampede import exit_code, wait_status
 
@@ -166,6 +166,8 @@ class Monitord:
 
         The first value is False while the attempt is not known; try again after the next `tell`.
         """
+        if happening.sched_id.startswith("0."):  # of a NOOP node: they share one id, and only DAGMan's log tells which
+            return True, []
         attempt = self._by_sched.get(happening.sched_id)
         if attempt is None and happening.what == "SUBMIT":
             announced = self._latest.get(happening.job_id)
@@ -254,7 +256,9 @@ class Monitord:
     def _attempt_of(self, happening: Happening) -> Attempt | None:
         if happening.what == "PRE_SCRIPT_STARTED":
             return self._announce(happening)
-        attempt = self._by_sched.get(happening.sched_id) or self._latest.get(happening.job_id)
+        attempt = self._by_sched.get(happening.sched_id)
+        if attempt is None or attempt.job_id != happening.job_id:  # all NOOP nodes have one id
+            attempt = self._latest.get(happening.job_id)
         if happening.what in ("SUBMIT", "SUBMIT_FAILED"):
             known = attempt is not None and happening.sched_id and attempt.sched_id == happening.sched_id
             attempt = attempt if known else self._announce(happening)
@@ -565,7 +569,9 @@ class _Tale:
     def _where(self) -> Raw:
         cluster = (self._output.records.cluster if self._output.records else None) or {}
         cwd = self._programs[0].cwd if self._programs else None
-        return _known(work_dir=cwd or self._plan.submit_dir, cluster_dur=cluster.get("duration"))
+        begun = epoch(cluster.get("start"))
+        told = {"cluster_start": None if begun is None else int(begun), "cluster_dur": cluster.get("duration")}
+        return _known(work_dir=cwd or self._plan.submit_dir, **told)
 
     def _gathered_text(self) -> str | None:
         """Output of the programs, as monitord gives it, without the payloads; those are kept in passing."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from ..config import Scalar, Study, load_study
-from ..errors import ParameterError
+from ..errors import ParameterError, StudyError
 from ..objective import Responses
 from ..render import Site, WorkflowFolder, find_site, find_workflow
 
@@ -72,6 +75,9 @@ class Definition:
         self.site.check_engine(self.study.engine)
         self.responses = Responses.parse(self.study.responses, self.study.gradients, self.study.hessians)
         self.folder.values(self.study.parameters, self.study.options)
+        self.inputs = self.study.input_folders(path.parent)
+        self._check_inputs()
+        self._input_files = _stamps(self.inputs)
         self.programs = {
             name: self.site.choose(name, transformation.candidates)[0].name
             for name, transformation in self.folder.spec.transformations.items()
@@ -84,7 +90,17 @@ class Definition:
             changed = self._path.stat().st_mtime_ns != self._stamp
         except FileNotFoundError:
             return True
-        return changed or self.folder.stale or self.site.stale
+        return changed or self.folder.stale or self.site.stale or _stamps(self.inputs) != self._input_files
+
+    def _check_inputs(self) -> None:
+        for folder in self.inputs:
+            if not folder.is_dir():
+                raise StudyError(f"{self._path}: inputs: {folder}: no such folder; make it, or correct its name")
+            if self._path.resolve().is_relative_to(folder.resolve()):
+                raise StudyError(
+                    f"{self._path}: inputs: {folder}: the study itself is in it, and all that its evaluations write; "
+                    "put the input files into a folder of their own"
+                )
 
     def values(self, variables: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
         """Parameters and options of one evaluation: what Dakota varies over what study.yml fixes.
@@ -125,7 +141,11 @@ class Definition:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that evaluations have in common: workflow, programs, site, engine, and what study.yml fixes."""
+        """Hash of all that evaluations have in common: workflow, programs, site, engine, and what study.yml fixes.
+
+        Of the study's own input files it holds path, size and time of change: to read gigabytes would take too long.
+        """
+        own = [self._input_files] if self.inputs else []
         return _hash(
             [self.folder.spec.name, self.folder.digest],
             self.programs,
@@ -133,6 +153,7 @@ class Definition:
             self.study.engine,
             self.study.parameters,
             self.study.options,
+            *own,
         )
 
     def key(self, request: Request) -> str:
@@ -147,6 +168,23 @@ class Definition:
             A variable is unknown, of the wrong type or out of its bounds.
         """
         return _hash(self.fingerprint, *self.values(request.variables))
+
+
+def _stamps(folders: Iterable[Path]) -> list[list[str | int]]:
+    """Path, size [bytes] and time of change [ns] of every file below some folders."""
+    return [[path, s.st_size, s.st_mtime_ns] for folder in folders for path, s in sorted(_files(os.fspath(folder)))]
+
+
+def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Files below a folder, through links too; a link to a folder above itself leads no further."""
+    for base, folders, names in os.walk(folder, followlinks=True):
+        above = f"{os.path.realpath(base)}/"
+        folders[:] = [name for name in folders if not above.startswith(f"{os.path.realpath(f'{base}/{name}')}/")]
+        for name in names:
+            path = os.path.join(base, name)
+            with contextlib.suppress(OSError):  # a link that leads nowhere, or a file that has gone meanwhile
+                if stat.S_ISREG((found := os.stat(path)).st_mode):
+                    yield path, found
 
 
 def _hash(*parts: object) -> str:

@@ -311,6 +311,7 @@ class Evaluations:
                         directory,
                         runner.monitoring(),
                         runner.planner(),
+                        definition.inputs,
                     )
                 )
         changes: dict[str, Any] = {}

@@ -49,7 +49,7 @@ Workflow batch-id: <{cluster}.0>
 Workflow batch-name: <{dag}+{cluster}>
 """
 _CLOSING = """\
-Note: 0 total job deferrals because of -MaxJobs limit (0)
+Note: {deferred} total job deferrals because of -MaxJobs limit ({most})
 Note: 0 total job deferrals because of -MaxIdle limit (1000)
 Note: 0 total job deferrals because of node category throttles
 Note: 0 total PRE script deferrals because of -MaxPre limit (20) or DEFER
@@ -71,9 +71,11 @@ class Dagman:
         Cluster of this run's own job.
     folder : Path
         Of the stand-ins.
+    most : int
+        Jobs that may be in the queue at once, 0 for any number.
     """
 
-    def __init__(self, dag: str, cluster: int, folder: Path) -> None:
+    def __init__(self, dag: str, cluster: int, folder: Path, most: int = 0) -> None:
         self._name, self._cluster, self._root = dag, cluster, folder
         self._here = Path.cwd()
         self._queue = Queue(folder / "pool")
@@ -85,6 +87,7 @@ class Dagman:
         self._events: deque[Event] = deque()
         self._began = time.time()
         self._run_jobs = 0
+        self._most, self._deferred = most, 0
         self._dag_status = 0
         self._removed = False
 
@@ -187,6 +190,10 @@ class Dagman:
 
     def _submit(self) -> None:
         ready = self.dag.ready()
+        if self._most:
+            allowed = max(0, self._most - len(self._jobs))
+            self._deferred += len(ready[allowed:])
+            ready = ready[:allowed]
         for node in ready:
             self.say(f"Submitting HTCondor Node {node.name} job(s)...")
             if node.cluster > 0:
@@ -314,7 +321,7 @@ class Dagman:
             for process in self._posts.values():
                 process.kill()
                 process.wait()
-        self.say(_CLOSING)
+        self.say(_CLOSING.format(deferred=self._deferred, most=self._most))
         self._status()
         self._metrics(code)
         return code
@@ -383,4 +390,5 @@ def _alive(pid: int) -> bool:
 
 def main(words: list[str]) -> int:
     """Run the DAG that the command line names, under the cluster that HTCondor gave it."""
-    return Dagman(words[words.index("-Dag") + 1], int(float(os.environ["CONDOR_ID"])), root()).run()
+    most = int(words[words.index("-MaxJobs") + 1]) if "-MaxJobs" in words else 0
+    return Dagman(words[words.index("-Dag") + 1], int(float(os.environ["CONDOR_ID"])), root(), most).run()

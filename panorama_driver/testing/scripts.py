@@ -101,7 +101,7 @@ remove_kill_sig = SIGUSR1
 My.OtherJobRemoveRequirements = "DAGManJobId =?= $(cluster)"
 on_exit_remove = (ExitSignal =?= 11 || (ExitCode =!= UNDEFINED && ExitCode >=0 && ExitCode <= 2))
 copy_to_spool = False
-arguments = "-p 0 -f -l . -Lockfile {dag}.lock -Dag {dag} -MaxIdle 1000 -MaxPost 20 -AutoRescue 1 -DoRescueFrom 0"
+arguments = "-p 0 -f -l . -Lockfile {dag}.lock -Dag {dag} {most}-MaxIdle 1000 -MaxPost 20 -AutoRescue 1 -DoRescueFrom 0"
 executable={bin}/pegasus-dagman
 {attributes}
 environment = "_CONDOR_DAGMAN_LOG={dag}.dagman.out _CONDOR_MAX_DAGMAN_LOG=0 PEGASUS_METRICS=true"

@@ -64,7 +64,10 @@ class SubmitDirectory:
         name = f"{self._label}-0"
         self._put(f"{name}.dag", "\n".join(self._dag()) + "\n")
         attributes = self._attributes({"wf_xformation": "pegasus::dagman", "job_class": 11, "site": "local"})
-        text = scripts.DAGMAN_SUB.format(dag=f"{name}.dag", bin=self._bin, attributes="\n".join(attributes))
+        most = self._executable.properties.get("dagman.maxjobs")
+        limit = f"-MaxJobs {most} " if most else ""
+        words = {"dag": f"{name}.dag", "bin": self._bin, "most": limit, "attributes": "\n".join(attributes)}
+        text = scripts.DAGMAN_SUB.format(**words)
         self._put(f"{name}.dag.condor.sub", text)
         self._put(f"{name}.static.bp", "".join(f"{line} \n" for line in self._static()))
         self._put(f"{name}.notify", "")

@@ -20,7 +20,7 @@ from panorama_driver.engines.local import Slots, Watch, run_bundle
 from panorama_driver.engines.outcome import Outcome
 from panorama_driver.errors import WorkflowError
 from panorama_driver.render import find_site, find_workflow, render
-from tests.conftest import PARABOLA
+from tests.conftest import PARABOLA, whole_lines
 
 HERE = Path()
 
@@ -37,7 +37,7 @@ def run(path: Path, cores: int = 2) -> Outcome:
 
 
 def events(path: Path, name: str = "") -> list[dict[str, Any]]:
-    lines = (path / "run/events.jsonl").read_text().splitlines()
+    lines = whole_lines(path / "run/events.jsonl")
     return [raw for raw in map(json.loads, lines) if raw["event"].startswith(name)]
 
 

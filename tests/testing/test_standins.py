@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from panorama_driver.config import Monitoring
+from panorama_driver.render import find_site, find_workflow, render
 from panorama_driver.testing import Slot, Standins, install
 from panorama_driver.testing.queue import HELD, IDLE, RUNNING
+from tests.conftest import DATA
 from tests.testing.conftest import Planned, plan, wait_for
 
 Planning = Callable[..., Planned]
@@ -256,3 +259,17 @@ def test_two_installations_do_not_meet(place: Path) -> None:
     one.set(plan_seconds=3.0)
     assert two.settings.plan_seconds == 0.0
     assert one.environment["PATH"].split(":")[0] != two.environment["PATH"].split(":")[0]
+
+
+def test_dagman_has_no_more_jobs_in_the_queue_than_the_properties_say(place: Path, standins: Standins) -> None:
+    folder = find_workflow(str(DATA / "workflows" / "clusters"), Path())
+    render(folder, find_site("local", Path()), {}, {"how": "none", "slots": 2}, place / "limited", Monitoring())
+    assert plan(place / "limited").returncode == 0
+    workflow = Planned(place / "limited")
+    assert workflow.run() == "0"
+    queued = most = 0
+    for line in workflow.states():
+        queued += {"SUBMIT": 1, "JOB_TERMINATED": -1}.get(line.split()[2], 0)
+        most = max(most, queued)
+    assert most == 2
+    assert "total job deferrals because of -MaxJobs limit (2)" in next(workflow.path.glob("*.dagman.out")).read_text()

@@ -106,15 +106,15 @@ class EventLog:
             job_id=job.job_id,
             type=str(job.type),
             type_desc=TYPE_NAMES[job.type],
-            clustered="0",
+            clustered=str(int(len(job.tasks) > 1)),
             max_retries=str(job.retries),
-            task_count="1" if job.task_id else "0",
-            executable=job.argv[0] if job.argv else job.transformation,
-            argv=" ".join(job.argv[1:]),
+            task_count=str(len(job.tasks)),
+            executable=job.executable,
+            argv=job.arguments,
             submit_file="",
         )
-        if job.task_id:
-            self.write("stampede.wf.map.task_job", job_id=job.job_id, task_id=job.task_id)
+        for task in job.tasks:
+            self.write("stampede.wf.map.task_job", job_id=job.job_id, task_id=task.task_id)
 
 
 class History:

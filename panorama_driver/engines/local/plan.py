@@ -1,17 +1,16 @@
 """From the abstract workflow of a bundle to the executable one: what the planner would add on a shared file system.
 
 The names of the auxiliary jobs are the planner's own: `create_dir_<workflow>_0_<site>`, `stage_in_local_<site>_0_0`,
-`stage_out_local_<site>_0_0`, `cleanup_<workflow>_0_<site>`.
+`stage_out_local_<site>_0_0`, `cleanup_<workflow>_0_<site>`; and so is that of a clustered job, `merge_<label>`.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
@@ -26,6 +25,8 @@ TYPE_NAMES = {
     CREATE_DIR: "create-dir",
     CLEANUP: "cleanup",
 }
+SEQUENCE = "pegasus::seqexec"
+"""What the planner says that a clustered job runs."""
 
 
 class Copy(msgspec.Struct, frozen=True):
@@ -34,6 +35,35 @@ class Copy(msgspec.Struct, frozen=True):
     lfn: str
     source: Path
     target: Path
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A job of the abstract workflow: one program.
+
+    Attributes
+    ----------
+    task_id : str
+        Its id in the abstract workflow.
+    transformation : str
+        What it runs.
+    argv : list of str
+        Its command line.
+    stdin, stdout, stderr : str or None
+        File names that the streams come from or go to.
+    environment : dict
+        Variables set for it.
+    outputs : list of str
+        Files that it must leave.
+    """
+
+    task_id: str
+    transformation: str
+    argv: list[str]
+    stdin: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+    environment: dict[str, str] = {}
+    outputs: list[str] = []
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -47,22 +77,14 @@ class Job(msgspec.Struct, frozen=True):
         Job type of Pegasus (1 compute, 2 stage-in, 3 stage-out, 6 create-dir, 8 cleanup).
     transformation : str
         What it runs.
-    task_id : str or None
-        The job of the abstract workflow it stands for.
-    argv : list of str
-        Command line of a compute job.
-    stdin, stdout, stderr : str or None
-        File names that the streams come from or go to.
-    environment : dict
-        Variables set for it.
+    tasks : list of Task
+        What a compute job runs, one after the other; several where jobs are clustered.
     cores : int
         Cores it needs.
     memory : int
         Memory it needs [MB], 0 if it does not say.
     runtime : float or None
         Longest run time [s].
-    outputs : list of str
-        Files that it must leave.
     copies : list of Copy
         Files that a staging job moves.
     parents : list of str
@@ -74,19 +96,23 @@ class Job(msgspec.Struct, frozen=True):
     job_id: str
     type: int
     transformation: str
-    task_id: str | None = None
-    argv: list[str] = []
-    stdin: str | None = None
-    stdout: str | None = None
-    stderr: str | None = None
-    environment: dict[str, str] = {}
+    tasks: list[Task] = []
     cores: int = 1
     memory: int = 0
     runtime: float | None = None
-    outputs: list[str] = []
     copies: list[Copy] = []
     parents: list[str] = []
     retries: int = 0
+
+    @property
+    def executable(self) -> str:
+        """The program of a job that runs one; the name of what it does, for any other."""
+        return self.tasks[0].argv[0] if len(self.tasks) == 1 else self.transformation
+
+    @property
+    def arguments(self) -> str:
+        """Those of the program of a job that runs one."""
+        return " ".join(self.tasks[0].argv[1:]) if len(self.tasks) == 1 else ""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -106,6 +132,8 @@ class Plan(msgspec.Struct, frozen=True):
         Abstract jobs as (task_id, transformation, command line).
     task_edges : list of tuple
         Their dependencies as (parent, child).
+    max_jobs : int
+        How many jobs may be submitted at once, 0 for any number.
     """
 
     label: str
@@ -115,6 +143,7 @@ class Plan(msgspec.Struct, frozen=True):
     jobs: dict[str, Job]
     tasks: list[tuple[str, str, str]]
     task_edges: list[tuple[str, str]]
+    max_jobs: int = 0
 
 
 def plan_bundle(directory: Path, site: str) -> Plan:
@@ -130,21 +159,23 @@ def plan_bundle(directory: Path, site: str) -> Plan:
     scratch, output = _directories(_read(directory / "sites.yml"), site, directory)
     programs = _programs(_read(directory / "transformations.yml"), site, directory)
     replicas = _replicas(_read(directory / "replicas.yml"), directory)
-    retries = int(_properties(directory / "pegasus.properties").get("dagman.retry", "0"))
+    properties = _properties(directory / "pegasus.properties")
+    retries = _whole(properties, "dagman.retry", directory)
     label = str(abstract["name"])
-    names = {job["id"]: f"{job['name']}_{job['id']}" for job in abstract["jobs"]}
+    names = {job["id"]: _name(job) for job in abstract["jobs"]}
     edges = [(d["id"], child) for d in abstract.get("jobDependencies", []) for child in d["children"]]
 
     before = [Job(job_id=f"create_dir_{label}_0_{site}", type=CREATE_DIR, transformation="pegasus::dirmanager")]
     inputs = [Copy(lfn, _replica(replicas, lfn, directory), scratch / lfn) for lfn in _raw_inputs(abstract)]
     if inputs:
         before.append(_staging(STAGE_IN, f"stage_in_local_{site}_0_0", inputs, [before[0].job_id], retries))
-    parents: dict[str, list[str]] = {task: [] for task in names}
+    parents: dict[str, list[str]] = {name: [] for name in names.values()}
     for parent, child in edges:
-        parents[child].append(names[parent])
+        if names[parent] != names[child]:
+            parents[names[child]].append(names[parent])
     compute = [
-        _compute(job, names, programs, parents[job["id"]] or [before[-1].job_id], retries, directory)
-        for job in abstract["jobs"]
+        _compute(name, jobs, programs, list(dict.fromkeys(parents[name])) or [before[-1].job_id], retries, directory)
+        for name, jobs in _clusters(abstract["jobs"], edges, directory)
     ]
     results = [(names[job["id"]], use["lfn"]) for job in abstract["jobs"] for use in job["uses"] if use.get("stageOut")]
     after = []
@@ -164,6 +195,7 @@ def plan_bundle(directory: Path, site: str) -> Plan:
         jobs=_in_order([*before, *compute, *after], directory),
         tasks=[(job["id"], job["name"], " ".join(map(str, job["arguments"]))) for job in abstract["jobs"]],
         task_edges=edges,
+        max_jobs=_whole(properties, "dagman.maxjobs", directory),
     )
 
 
@@ -186,6 +218,13 @@ def _properties(path: Path) -> dict[str, str]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     pairs = [line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#")]
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _whole(properties: Mapping[str, str], key: str, directory: Path) -> int:
+    text = properties.get(key, "0")
+    if not text.isdecimal():
+        raise WorkflowError(f"{directory / 'pegasus.properties'}: {key} is {text!r}, which is no whole number")
+    return int(text)
 
 
 def _directories(sites: Mapping[str, Any], site: str, directory: Path) -> tuple[Path, Path]:
@@ -243,9 +282,8 @@ def _replica(replicas: Mapping[str, Path], lfn: str, directory: Path) -> Path:
 
 
 def _path(pfn: str, directory: Path) -> str:
-    """A path or a file:// URL of a catalog, with the bundle's directory put in."""
-    path = unquote(pfn.removeprefix("file://")) if pfn.startswith("file:") else pfn
-    return path.replace(BUNDLE, str(directory))
+    """A path or a file:// URL of a catalog, with the bundle's directory put in; decoded no more than by Pegasus."""
+    return pfn.removeprefix("file://").replace(BUNDLE, str(directory))
 
 
 def _raw_inputs(abstract: Mapping[str, Any]) -> list[str]:
@@ -254,36 +292,71 @@ def _raw_inputs(abstract: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(use["lfn"] for use in uses if use["type"] == "input" and use["lfn"] not in made))
 
 
+def _name(job: Mapping[str, Any]) -> str:
+    """Name of the job that runs a job of the abstract workflow: its own, or that of its cluster."""
+    label = _label(job)
+    return f"{job['name']}_{job['id']}" if label is None else f"merge_{label}"
+
+
+def _label(job: Mapping[str, Any]) -> str | None:
+    label: str | None = job.get("profiles", {}).get("pegasus", {}).get("label")
+    return label
+
+
+def _clusters(
+    jobs: list[Mapping[str, Any]], edges: list[tuple[str, str]], directory: Path
+) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Jobs of the abstract workflow by the job that runs them, those of a label in the order of their dependencies."""
+    clustered: dict[str, list[Mapping[str, Any]]] = {}
+    found = []
+    for job in jobs if all(_label(job) is None for job in jobs) else _in_turn(jobs, edges, directory):
+        label = _label(job)
+        members = [] if label is None else clustered.setdefault(label, [])
+        if not members:
+            found.append((_name(job), members))
+        members.append(job)
+    return found
+
+
 def _compute(
-    job: Mapping[str, Any],
-    names: Mapping[str, str],
+    name: str,
+    members: list[Mapping[str, Any]],
     programs: Mapping[str, tuple[str, dict[str, str]]],
     parents: list[str],
     retries: int,
     directory: Path,
 ) -> Job:
+    """The job that runs some jobs of the abstract workflow, which needs what the widest of them does."""
+    profiles = [job.get("profiles", {}) for job in members]
+    needs = [profile.get("pegasus", {}) for profile in profiles]
+    runtimes = [float(need["runtime"]) for need in needs if "runtime" in need]
+    return Job(
+        job_id=name,
+        type=COMPUTE,
+        transformation=members[0]["name"] if len(members) == 1 else SEQUENCE,
+        tasks=[_task(job, programs, directory) for job in members],
+        cores=max(int(need.get("cores", 1)) for need in needs),
+        memory=max(int(need.get("memory", 0)) for need in needs),
+        runtime=sum(runtimes) if len(runtimes) == len(members) else None,
+        parents=parents,
+        retries=max(int(profile.get("dagman", {}).get("RETRY", retries)) for profile in profiles),
+    )
+
+
+def _task(job: Mapping[str, Any], programs: Mapping[str, tuple[str, dict[str, str]]], directory: Path) -> Task:
     name = job["name"]
     if name not in programs:
         raise WorkflowError(f"{directory / 'transformations.yml'}: no program for transformation {name!r} at this site")
     program, environment = programs[name]
-    profile = job.get("profiles", {}).get("pegasus", {})
-    runtime = profile.get("runtime")
-    return Job(
-        job_id=names[job["id"]],
-        type=COMPUTE,
-        transformation=name,
+    return Task(
         task_id=job["id"],
+        transformation=name,
         argv=[program, *_words(job["arguments"])],
         stdin=job.get("stdin"),
         stdout=job.get("stdout"),
         stderr=job.get("stderr"),
         environment=environment | _env(job),
-        cores=int(profile.get("cores", 1)),
-        memory=int(profile.get("memory", 0)),
-        runtime=float(runtime) if runtime is not None else None,
         outputs=[use["lfn"] for use in job["uses"] if use["type"] == "output"],
-        parents=parents,
-        retries=int(job.get("profiles", {}).get("dagman", {}).get("RETRY", retries)),
     )
 
 
@@ -305,15 +378,30 @@ def _leaves(jobs: list[Job]) -> list[str]:
 
 def _in_order(jobs: list[Job], directory: Path) -> dict[str, Job]:
     """Jobs by name, parents before children, otherwise as they came."""
-    from graphlib import CycleError, TopologicalSorter
-
     by_name = {job.job_id: job for job in jobs}
     if len(by_name) < len(jobs):
         twice = next(job.job_id for job in jobs if job is not by_name[job.job_id])
         raise WorkflowError(f"{directory / 'workflow.yml'}: two jobs are called {twice!r}; give one another id")
+    order = _sorted({job.job_id: job.parents for job in jobs}, directory)
+    return {name: by_name[name] for name in order}
+
+
+def _in_turn(
+    jobs: list[Mapping[str, Any]], edges: list[tuple[str, str]], directory: Path
+) -> Iterator[Mapping[str, Any]]:
+    """Jobs of the abstract workflow, parents before children, otherwise as they came."""
+    by_id = {job["id"]: job for job in jobs}
+    parents: dict[str, list[str]] = {name: [] for name in by_id}
+    for parent, child in edges:
+        parents[child].append(parent)
+    return (by_id[name] for name in _sorted(parents, directory))
+
+
+def _sorted(parents: Mapping[str, list[str]], directory: Path) -> list[str]:
+    from graphlib import CycleError, TopologicalSorter
+
     try:
-        order = TopologicalSorter({job.job_id: job.parents for job in jobs}).static_order()
-        return {name: by_name[name] for name in order}
+        return list(TopologicalSorter(parents).static_order())
     except CycleError as cycle:
         raise WorkflowError(
             f"{directory / 'workflow.yml'}: jobs wait for each other: {' -> '.join(cycle.args[1])}"

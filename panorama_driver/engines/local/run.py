@@ -18,7 +18,7 @@ from typing import Any
 from ...errors import EnvironmentMissingError, StoreError
 from ..outcome import Outcome
 from .log import EventLog, History, host
-from .plan import COMPUTE, Job, Plan, plan_bundle
+from .plan import COMPUTE, Job, Plan, Task, plan_bundle
 from .process import WATCH, Process, Watch, end_attempt
 from .slots import Slots
 from .staging import StagingError, run_auxiliary, summary
@@ -90,6 +90,7 @@ class _Run:
         self._attempts = self._history.attempts
         self._failures: list[str] = []
         self._done: set[str] = set()
+        self._limit = asyncio.Semaphore(plan.max_jobs or len(plan.jobs))
 
     async def run(self) -> Outcome:
         await self._end_strays()
@@ -157,7 +158,7 @@ class _Run:
         """Try a job until it ends well or has no retries left."""
         reason = ""
         for _ in range(job.retries + 1):
-            async with self._submitted(job) as attempt:
+            async with self._limit, self._submitted(job) as attempt:
                 reason = await self._in_turn(job, attempt)
             if not reason:
                 return
@@ -224,7 +225,8 @@ class _Attempt:
         self._watch = watch
         self._steps = 0
         self._over = False
-        self._started = self._clock = 0.0
+        self._clock = _Clock()
+        self._status = 0
         self._stdout = folder / f"{job.job_id}.out.{number:03d}"
         self._stderr = folder / f"{job.job_id}.err.{number:03d}"
         self._trace = folder / f"{job.job_id}.trace.{number:03d}.jsonl"
@@ -239,132 +241,152 @@ class _Attempt:
             self._write("abort.info", reason="the run was cancelled")
 
     async def compute(self) -> str:
-        """Run a compute job; gives why it failed, or nothing."""
-        process = self._start()
-        if isinstance(process, str):
-            return process
-        try:
-            self._begin(pid=process.pid, pid_start=_start_time(process.pid))
-            self._write_host()
-        except OSError:
-            await process.end()  # a job that cannot be written down must not run
-            raise
-        slow = ""
+        """Run the tasks of a compute job, one after the other; gives why it failed, or nothing.
+
+        The first that fails ends the job, as with Pegasus' clustering tool (pegasus-cluster -f).
+        """
+        self._begin()
+        self._write("host.info", site=self._plan.site, **host())
+        reason = ""
         try:
             async with asyncio.timeout(self._job.runtime):
-                await process.wait()
+                for number, task in enumerate(self._job.tasks, 1):
+                    reason = await self._run(number, task)
+                    if reason:
+                        break
         except TimeoutError:
-            slow = f"ran longer than its {self._job.runtime:g} s and was ended"
+            reason = f"ran longer than its {self._job.runtime:g} s and was ended"
         except asyncio.CancelledError:
-            self._end(process.status, self._measured(process), "the run was cancelled")
+            self._end("the run was cancelled")
             raise
-        return self._end(process.status, self._measured(process), slow or self._missing_output(process.status))
+        return self._end(reason)
 
     async def auxiliary(self) -> str:
         """Run an auxiliary job; gives why it failed, or nothing."""
         self._begin()
+        self._invocation(1, "start", ts=self._clock.start)
         try:
             singles, cpu = await asyncio.to_thread(_timed, self._job, self._plan)
         except OSError as problem:
             self._write_transfers(problem.records if isinstance(problem, StagingError) else [])
             words = f"failed: {problem}"
             self._stderr.write_text(words + "\n", encoding="utf-8")
-            return self._end(_FAILED, {}, words)
+            self._status = _FAILED
+            self._invoked(1, None, self._clock, {})
+            return self._end(words)
         self._write_transfers(singles + ([summary(singles)] if singles else []))
-        return self._end(0, {"remote_cpu_time": cpu}, "")
+        self._invoked(1, None, self._clock, {"remote_cpu_time": cpu})
+        return self._end("")
 
     def _write_transfers(self, raws: list[dict[str, Any]]) -> None:
         for raw in raws:
             self._log.write(raw["event"], **self._transfer(raw))
 
-    def _start(self) -> Process | str:
-        job = self._job
+    async def _run(self, number: int, task: Task) -> str:
+        """Run one task; gives why it failed, or nothing."""
+        clock = _Clock()
+        self._invocation(number, "start", ts=clock.start)
+        process = self._start(number, task)
+        if isinstance(process, str):
+            self._status = _NEVER_STARTED
+            self._invoked(number, task, clock, {})
+            return self._of_task(task, f"could not be started: {process}")
         try:
-            streams = self._open_streams()
+            await process.wait()
+        finally:
+            self._status = process.status
+            self._invoked(number, task, clock, self._measured(task, process))
+        words = _words(process.status) if process.status else self._missing_output(task)
+        return self._of_task(task, words) if words else ""
+
+    def _of_task(self, task: Task, words: str) -> str:
+        return f"task {task.task_id} {words}" if len(self._job.tasks) > 1 else words
+
+    def _start(self, number: int, task: Task) -> Process | str:
+        """The task's process, or why there is none."""
+        try:
+            streams = self._open_streams(number, task)
         except OSError as problem:
-            return self._unstarted(f"{problem.filename}: {problem.strerror}")
+            return f"{problem.filename}: {problem.strerror}"
         try:
-            return Process(job.argv, self._plan.scratch, self._environment(), streams, self._trace, self._watch)
+            return Process(task.argv, self._plan.scratch, self._environment(task), streams, self._trace, self._watch)
         except OSError as problem:
             if problem.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE):
-                raise EnvironmentMissingError(f"job {job.job_id}: cannot start a process: {problem.strerror}") from None
-            return self._unstarted(str(problem))
+                raise EnvironmentMissingError(
+                    f"job {self._job.job_id}: cannot start a process: {problem.strerror}"
+                ) from None
+            return str(problem)
         finally:
             for descriptor in streams:
                 os.close(descriptor)
 
-    def _unstarted(self, words: str) -> str:
-        self._begin()
-        return self._end(_NEVER_STARTED, {}, f"could not be started: {words}")
-
-    def _open_streams(self) -> tuple[int, int, int]:
-        job, scratch = self._job, self._plan.scratch
+    def _open_streams(self, number: int, task: Task) -> tuple[int, int, int]:
+        """Standard streams of a task; what the tasks of a job say comes into the same two files."""
+        scratch = self._plan.scratch
+        begun = os.O_APPEND if number > 1 else os.O_TRUNC
         opened: list[int] = []
         try:
-            opened.append(os.open(scratch / job.stdin if job.stdin else os.devnull, os.O_RDONLY))
-            for name, kept in ((job.stdout, self._stdout), (job.stderr, self._stderr)):
-                path = scratch / name if name else kept
-                opened.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644))
+            opened.append(os.open(scratch / task.stdin if task.stdin else os.devnull, os.O_RDONLY))
+            for name, kept in ((task.stdout, self._stdout), (task.stderr, self._stderr)):
+                path, how = (scratch / name, os.O_TRUNC) if name else (kept, begun)
+                opened.append(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o644))
         except OSError:
             for descriptor in opened:
                 os.close(descriptor)
             raise
         return opened[0], opened[1], opened[2]
 
-    def _environment(self) -> dict[str, str]:
-        job = self._job
+    def _environment(self, task: Task) -> dict[str, str]:
         own = {
-            "OMP_NUM_THREADS": str(job.cores),
+            "OMP_NUM_THREADS": str(self._job.cores),
             "PEGASUS_WF_UUID": self._wf_uuid,
             "PEGASUS_WF_LABEL": self._plan.label,
-            "PEGASUS_DAG_JOB_ID": job.job_id,
+            "PEGASUS_DAG_JOB_ID": self._job.job_id,
             "PEGASUS_SITE": self._plan.site,
-            "PEGASUS_XFORMATION": job.transformation,
-            "PEGASUS_TASK_ID": job.task_id or "",
+            "PEGASUS_XFORMATION": task.transformation,
+            "PEGASUS_TASK_ID": task.task_id,
             "PANORAMA_ATTEMPT": str(self._attempt),
             "CONDOR_JOBID": self._sched_id,
         }
-        return os.environ | own | job.environment
+        return os.environ | own | task.environment
 
     @property
     def _sched_id(self) -> str:
         return f"{self._attempt}.0"
 
-    def _begin(self, **process: Any) -> None:
-        self._started, self._clock = time.time(), time.monotonic()
-        self._write(
-            "main.start", ts=self._started, stdout_file=self._stdout.name, stderr_file=self._stderr.name, **process
-        )
-        self._invocation("start", ts=self._started)
+    def _begin(self) -> None:
+        self._clock = _Clock()
+        streams = {"stdout_file": self._stdout.name, "stderr_file": self._stderr.name}
+        self._write("main.start", ts=self._clock.start, **streams)
 
-    def _write_host(self) -> None:
-        self._write("host.info", site=self._plan.site, **host())
-
-    def _end(self, status: int, measured: dict[str, Any], reason: str) -> str:
-        """Record the end of the attempt; gives why it failed, or nothing."""
-        now, elapsed = time.time(), time.monotonic() - self._clock  # the clock on the wall may be set meanwhile
+    def _invoked(self, number: int, task: Task | None, clock: _Clock, measured: dict[str, Any]) -> None:
+        """Record the end of a program, or of what an auxiliary job does."""
         job = self._job
-        failed = bool(status or reason)
-        words = reason or (_words(status) if status else "")
         self._invocation(
+            number,
             "end",
-            ts=now,
-            start_time=measured.pop("start_time", self._started),
-            dur=measured.pop("dur", elapsed),
-            transformation=job.transformation,
-            task_id=job.task_id,
-            executable=job.argv[0] if job.argv else job.transformation,
-            argv=" ".join(job.argv[1:]),
-            exitcode=status,
+            ts=time.time(),
+            start_time=measured.pop("start_time", clock.start),
+            dur=measured.pop("dur", clock.elapsed),
+            transformation=task.transformation if task else job.transformation,
+            task_id=task.task_id if task else None,
+            executable=task.argv[0] if task else job.executable,
+            argv=" ".join(task.argv[1:]) if task else job.arguments,
+            exitcode=self._status,
             **measured,
         )
+
+    def _end(self, words: str) -> str:
+        """Record the end of the attempt; gives why it failed, or nothing."""
+        now, job, status = time.time(), self._job, self._status
+        failed = bool(words)
         self._write("main.term", ts=now, status=0 if not status else -1)
         text = _tail(self._stderr) if failed else ""
         self._write(
             "main.end",
             ts=now,
             site=self._plan.site,
-            local_dur=elapsed,
+            local_dur=self._clock.elapsed,
             exitcode=str(status),
             status=0 if not status else -1,
             stdout_file=self._stdout.name,
@@ -383,18 +405,18 @@ class _Attempt:
         last = text.strip().rsplit("\n", 1)[-1]
         return f"{words}{f': {last}' if last and last not in words else ''} (see {self._stderr})" if failed else ""
 
-    def _measured(self, process: Process) -> dict[str, Any]:
-        """What the probe's last record says of the job; what wait4 says where there is none."""
+    def _measured(self, task: Task, process: Process) -> dict[str, Any]:
+        """What the probe's last record says of a task; what wait4 says where there is none."""
         last = _last_record(self._trace)
-        if not last.get("final"):
+        if not last.get("final") or last.get("task_id") != task.task_id:
             return {"remote_cpu_time": process.cpu_time}
         user, system = last["rusage_utime"], last["rusage_stime"]
         used = {"utime": user, "stime": system, "remote_cpu_time": user + system, "maxrss": last.get("maxrss")}
         return used | {"start_time": last["start_ts"], "dur": last["dur"]}
 
-    def _missing_output(self, status: int) -> str:
-        missing = [name for name in self._job.outputs if not (self._plan.scratch / name).exists()]
-        return f"exited 0 but left no {', '.join(missing)}" if missing and not status else ""
+    def _missing_output(self, task: Task) -> str:
+        missing = [name for name in task.outputs if not (self._plan.scratch / name).exists()]
+        return f"exited 0 but left no {', '.join(missing)}" if missing else ""
 
     def _transfer(self, raw: dict[str, Any]) -> dict[str, Any]:
         ids = {
@@ -416,8 +438,22 @@ class _Attempt:
             **fields,
         )
 
-    def _invocation(self, event: str, **fields: Any) -> None:
-        self._log.write(f"stampede.inv.{event}", job_id=self._job.job_id, job_inst_id=self._attempt, inv_id=1, **fields)
+    def _invocation(self, number: int, event: str, **fields: Any) -> None:
+        self._log.write(
+            f"stampede.inv.{event}", job_id=self._job.job_id, job_inst_id=self._attempt, inv_id=number, **fields
+        )
+
+
+class _Clock:
+    """Since when something runs; the clock on the wall may be set meanwhile."""
+
+    def __init__(self) -> None:
+        self.start, self._begin = time.time(), time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Time since then [s]."""
+        return time.monotonic() - self._begin
 
 
 def _timed(job: Job, plan: Plan) -> tuple[list[dict[str, Any]], float]:
@@ -449,11 +485,3 @@ def _last_record(path: Path) -> dict[str, Any]:
     except ValueError:
         return {}
     return record
-
-
-def _start_time(pid: int) -> str:
-    """Start of a process in clock ticks since boot, which tells it from a later one with the same number."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
