@@ -18,7 +18,7 @@ import pytest
 
 from panorama_driver import cli, objective
 from panorama_driver.cli import _VERBS
-from panorama_driver.config import _UNITS, Ensemble, Monitoring, OnFailure, Study
+from panorama_driver.config import _UNITS, Ensemble, Monitoring, OnFailure, Study, shared_folder
 from panorama_driver.metrics import (
     AttemptMetrics,
     DarshanModule,
@@ -26,6 +26,7 @@ from panorama_driver.metrics import (
     JobMetrics,
     Measures,
     Series,
+    TaskMetrics,
     TcpSummary,
     TransferMetrics,
     WorkflowMetrics,
@@ -77,6 +78,7 @@ def fields(*records: type[msgspec.Struct]) -> set[str]:
         ("Metrics of a workflow", fields(WorkflowMetrics)),
         ("Metrics of a job", fields(JobMetrics) - fields(Measures) | {"retries"}),
         ("Measures", fields(Measures)),
+        ("Metrics of a task", fields(TaskMetrics)),
         ("Metrics of an attempt", fields(AttemptMetrics) - fields(Measures)),
         ("Darshan", fields(DarshanSummary)),
         ("TCP", fields(TcpSummary)),
@@ -114,6 +116,18 @@ def _long_options(verb: str) -> set[str]:
     command = cli._panorama.get_command(click.Context(cli._panorama), verb)
     assert command is not None
     return {name for option in command.params for name in option.opts if name.startswith("--")}
+
+
+@pytest.mark.parametrize("verb", ["deadletters", "ensemble", "workflows"])
+def test_the_reference_lists_every_verb_below_a_verb_with_its_options(verb: str) -> None:
+    group = cli._panorama.get_command(click.Context(cli._panorama), verb)
+    assert isinstance(group, click.Group)
+    rows = [line for line in section(f"panorama {verb}").splitlines() if line.startswith("| `")]
+    by_name = {row.split()[1].strip("`"): row for row in rows}
+    assert set(by_name) == set(group.commands)
+    for name, command in group.commands.items():
+        options = {each for option in command.params for each in option.opts if each.startswith("--")}
+        assert set(re.findall(r"--[\w-]+", by_name[name])) == options, name
 
 
 def test_the_reference_lists_every_exit_code() -> None:
@@ -197,6 +211,31 @@ def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run from outside the checkout, with the package that is tested."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_files_of_the_how_to_are_those_that_a_new_workflow_has(example: Path) -> None:
+    shown = {path.relative_to(example / "cooling"): path.read_text() for path in (example / "cooling").rglob("*.*")}
+    scaffold = shared_folder("scaffold")
+    files = (path for path in scaffold.rglob("*.*") if "__pycache__" not in path.parts)
+    assert shown == {path.relative_to(scaffold): path.read_text() for path in files}
+
+
+def test_the_change_of_the_how_to_is_judged_as_it_says(tmp_path: Path) -> None:
+    text = (DOCS / "how-to.md").read_text(encoding="utf-8")
+    [option] = re.findall(r"^```yaml\n(  lid: .*\n)```$", text, re.MULTILINE)
+    [template] = re.findall(r"^```text\n(.*if lid else.*\n)```$", text, re.MULTILINE)
+    [idle, misspelt] = re.findall(r"^cooling/\S+: (?:warning|error): .*$", text, re.MULTILINE)
+    panorama("workflows", "new", "cooling", cwd=tmp_path)
+    spec, model = (tmp_path / "cooling" / name for name in ("workflow.yml", "templates/model.json.j2"))
+    spec.write_text(spec.read_text().replace("transformations:\n", f"{option}transformations:\n"))
+    assert panorama("workflows", "check", "./cooling", cwd=tmp_path).stdout == f"{idle}\n"
+    model.write_text(template.replace("lid", "led"))
+    assert panorama("workflows", "check", "./cooling", cwd=tmp_path).stdout == f"{misspelt}\n"
+    model.write_text(template)
+    assert panorama("workflows", "check", "./cooling", cwd=tmp_path).stdout == "cooling: nothing wrong found\n"
+    assert "distance = 4.37281" in panorama("run", "./cooling", "-o", "trial", cwd=tmp_path).stdout
+    with_lid = panorama("run", "./cooling", "--set", "lid=true", "-o", "trial", cwd=tmp_path).stdout
+    assert float(with_lid.split()[2]) > 100  # too hot
 
 
 def test_the_workflow_of_the_how_to_runs_and_gives_what_it_says(example: Path) -> None:

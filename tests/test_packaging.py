@@ -35,6 +35,8 @@ def test_the_wheel_carries_workflows_sites_licence_and_the_probe(wheel: Path) ->
         "panorama_driver/share/workflows/sns_nanodiamond/workflow.yml",
         "panorama_driver/share/workflows/sns_nanodiamond/data/reference.json",
         "panorama_driver/share/sites/local.yml",
+        "panorama_driver/share/scaffold/workflow.yml",
+        "panorama_driver/share/scaffold/templates/model.json.j2",
         "panorama_driver/probe/panorama_probe.py",
         "panorama_driver/py.typed",
     ):
@@ -70,6 +72,8 @@ def test_the_wheel_installs_and_works_outside_the_checkout(wheel: Path, tmp_path
         timeout=60,
     )
     assert json.loads(done.stdout)["responses"] == {"length": 3.0}, done.stderr
+    for words in (["new", "tea"], ["check", "tea"]):
+        subprocess.run(["panorama", "workflows", *words], check=True, env=environment, cwd=home, timeout=60)
 
 
 def _write_workflow(folder: Path) -> None:

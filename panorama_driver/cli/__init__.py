@@ -12,6 +12,7 @@ from ..errors import PanoramaError
 
 _VERBS = {
     "init": "Make a study directory from a workflow.",
+    "workflows": "What there is to run; check a folder of yours, or begin one.",
     "check": "Look for mistakes in study.in and study.yml before Dakota runs.",
     "study": "Run a study with Dakota, with progress and a report.",
     "run": "Run one evaluation, without Dakota.",

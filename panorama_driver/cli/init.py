@@ -2,41 +2,120 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import StudyError
-from ..render import find_workflow
-from ._common import copy_study_file, program
+from ._common import program
+from ._studies import for_site, study_names, study_path, study_text, with_values
 
-_OTHERS = ("study.in",)
+if TYPE_CHECKING:
+    from ..render import WorkflowFolder
+    from ..render.published import Demands
+
+_RUNNING = 4  # workflows that a new ensemble runs at once
+_CONCURRENCY = re.compile(r"^[^#\n]*\bevaluation_concurrency\b[ =]*(\d+)", re.MULTILINE)
 
 
 @click.command("init")
 @click.argument("workflow")
 @click.argument("directory", type=click.Path(path_type=Path))
-def command(workflow: str, directory: Path) -> None:
+@click.option("--study", default="", metavar="NAME", help="One of the workflow's named studies; default: its study.in.")
+@click.option("--site", default="", metavar="SITE", help="Where it shall run, a name or a path; default: this machine.")
+def command(workflow: str, directory: Path, study: str, site: str) -> None:
     """Make DIRECTORY with the study.in and study.yml of WORKFLOW.
 
+    With --site also what a study needs there: engine, a timeout, and at large machines the published scale.
+
     \b
-    Example:
+    Examples:
       panorama init sns_nanodiamond mystudy
+      panorama init sns_nanodiamond published --site perlmutter
     """
+    from ..render import find_workflow
+
     folder = find_workflow(workflow, Path())
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in ("study.yml", *_OTHERS):
+    for name in ("study.yml", "study.in"):
         if (directory / name).exists():
             raise StudyError(f"{directory / name}: is there already; choose another directory, or remove it")
-    copy_study_file(folder, directory)
-    for name in _OTHERS:
-        if (folder.path / name).is_file():
-            shutil.copyfile(folder.path / name, directory / name)
+    text, needs = _at_site(folder, study, study_text(folder, study), site)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "study.yml").write_text(text, encoding="utf-8")
+    study_in = study_path(folder.path, study, ".in")
+    if study_in.is_file():
+        shutil.copyfile(study_in, directory / "study.in")
+    _tell(folder, study, directory, needs)
+
+
+def _at_site(folder: WorkflowFolder, study: str, text: str, site: str) -> tuple[str, Demands | None]:
+    """The study.yml for a site, and what the workflow asks for there; as it is if it is for that site already."""
+    import yaml
+
+    given = yaml.safe_load(text)
+    if not site or site == given.get("site", "local"):
+        return text, None
+    from ..dakota.lint import labels
+    from ..render.published import demands
+
+    path = Path(site).expanduser()
+    needs = demands(folder, site, Path(), (given.get("parameters") or {}) | (given.get("options") or {}))
+    engines = needs.site.notes.engines
+    engine = given.get("engine", "local")
+    text = for_site(
+        text, str(path.resolve()) if path.is_file() else site, engine if engine in engines else engines[0], needs
+    )
+    study_in = study_path(folder.path, study, ".in")
+    varied = {name for name, _ in labels(study_in, "variables")} if study_in.is_file() else set()
+    parameters, options = folder.split({name: value for name, value in needs.values.items() if name not in varied})
+    about = "# as published; the workflow's defaults are smaller"
+    return with_values(with_values(text, "parameters", parameters, about), "options", options, about), needs
+
+
+def _tell(folder: WorkflowFolder, study: str, directory: Path, needs: Demands | None) -> None:
     readme = folder.path / "README.md"
     click.echo(f"{directory}: {folder.spec.title}{f'; more about it in {readme}' if readme.is_file() else ''}")
+    others = [name for name in study_names(folder.path) if name != study]
+    if others and not study:
+        click.echo(f"other studies of it, with --study: {', '.join(others)}")
+    if needs is not None:
+        _tell_needs(directory, needs)
+        _tell_how_many(directory, needs)
+    plain = " (or, in that directory: dakota -i study.in)" if shutil.which("dakota") else ""
     if not (directory / "study.in").is_file():
         click.echo(f"next:  write {directory / 'study.in'}, Dakota's input: the workflow's folder has none")
-        return
-    plain = " (or, in that directory: dakota -i study.in)" if shutil.which("dakota") else ""
-    click.echo(f"next:  {program()} study {directory}{plain}")
+    elif needs is not None:
+        verbs = ("doctor", "check", "study")
+        click.echo(f"next:  {', '.join(f'{program()} {verb} {directory}' for verb in verbs)}{plain}")
+    else:
+        click.echo(f"next:  {program()} study {directory}{plain}")
+
+
+def _tell_needs(directory: Path, needs: Demands) -> None:
+    """What runs there, and what site and scale still ask of the user."""
+    site = needs.site
+    click.echo(f"programs at {site.name}; give the paths of others under `software` in a copy of {site.path}:")
+    for transformation, name in needs.programs.items():
+        click.echo(f"  {transformation}: {name or 'none'}")
+    if needs.values:
+        click.echo(f"scale: as published, {len(needs.values)} values")
+    if needs.unset or needs.missing:
+        click.echo(f"still needed in {directory / 'study.yml'}:")
+    for name, sources in needs.unset.items():
+        click.echo(f"  site_variables: {{{name}: ...}}, or {sources[0]} in the environment")
+    if needs.missing:
+        click.echo(f"  inputs: FOLDER, with {needs.missing[0]} and what else is raw, {len(needs.missing)} files in all")
+
+
+def _tell_how_many(directory: Path, needs: Demands) -> None:
+    """That the Ensemble Manager would run fewer workflows at once than Dakota asks for."""
+    study_in = directory / "study.in"
+    asked = _CONCURRENCY.search(study_in.read_text(encoding="utf-8", errors="replace")) if study_in.is_file() else None
+    if asked and int(asked[1]) > _RUNNING and needs.site.notes.engines == ("pegasus",):
+        told = f"ensemble: {{max_running: {asked[1]}}} in {directory / 'study.yml'} runs as many"
+        click.echo(
+            f"study.in asks for {asked[1]} evaluations at once, and {_RUNNING} workflows run unless told: {told}"
+        )

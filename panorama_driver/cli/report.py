@@ -40,11 +40,13 @@ def command(directory: Path, output: Path | None, as_json: bool) -> int:
 def show(home: Path, output: Path | None = None) -> Report:
     """Print a study's table, draw its picture, and give what they were made of."""
     from ..errors import EnvironmentMissingError, StudyError
-    from ..report import draw, read_report, summary, table
+    from ..report import draw, front_table, read_report, summary, table
 
     report = read_report(home)
-    head, rows = table(report)
-    _print_table(head, rows)
+    _print_table(*table(report))
+    if report.front is not None:
+        click.echo("\nPareto front")
+        _print_table(*front_table(report.front))
     for line in summary(report):
         click.echo(line)
     picture = output or home / "report.png"
