@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -25,6 +27,8 @@ _MOST_PANELS = 3
 _MOST_ROWS = 60
 _VISIBLE = 0.01
 _NOTICE = 0.1
+_PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+"""Okabe and Ito's, which colour-blind people can tell apart."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -40,6 +44,22 @@ class Row(msgspec.Struct, frozen=True):
 
     evaluation: Evaluation
     metrics: WorkflowMetrics | None
+
+
+class Front(msgspec.Struct, frozen=True):
+    """The Pareto front of a study with several objectives.
+
+    Attributes
+    ----------
+    maximized : dict of str to bool
+        Whether an objective is made large, not small, by its name.
+    evaluations : list of Evaluation
+        Those that no other one dominates, being as good in every objective and better in one. The best in the first
+        objective comes first.
+    """
+
+    maximized: dict[str, bool]
+    evaluations: list[Evaluation]
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -59,6 +79,8 @@ class Report(msgspec.Struct, frozen=True):
         Evaluations left out because workflow, programs, site, or what study.yml fixes was another then.
     maximized : bool
         The objective is made large, not small.
+    front : Front or None
+        Its Pareto front, where it has two objectives or more.
     """
 
     home: str
@@ -67,6 +89,7 @@ class Report(msgspec.Struct, frozen=True):
     truth: dict[str, Scalar]
     outdated: int
     maximized: bool = False
+    front: Front | None = None
 
     @property
     def best(self) -> Row | None:
@@ -111,16 +134,39 @@ def read_report(home: Path) -> Report:
             Row(evaluation, correlate(store.events(evaluation.wf_uuid)) if evaluation.wf_uuid else None)
             for evaluation in evaluations
         ]
-    asked = [name for row in rows for name in row.evaluation.responses]
+    asked = list(dict.fromkeys(name for row in rows for name in row.evaluation.responses))
     left_out = len(journal) - len(evaluations)
-    return Report(str(home), rows, asked[0] if asked else None, _truth(home), left_out, _maximized(home))
+    senses = _maximized(home)
+    front = _front(evaluations, dict(zip(asked, senses, strict=False))) if asked and len(senses) > 1 else None
+    return Report(str(home), rows, asked[0] if asked else None, _truth(home), left_out, senses[0], front)
+
+
+def _front(evaluations: Sequence[Evaluation], maximized: dict[str, bool]) -> Front:
+    """What is not dominated; in the order of their costs, none is dominated by a later one."""
+    kept: dict[tuple[float, ...], list[Evaluation]] = {}
+    for evaluation in sorted(_answered(evaluations, maximized), key=lambda each: _costs(each, maximized)):
+        costs = _costs(evaluation, maximized)
+        if not any(other != costs and all(map(operator.le, other, costs)) for other in kept):
+            kept.setdefault(costs, []).append(evaluation)
+    return Front(maximized, list(itertools.chain.from_iterable(kept.values())))
+
+
+def _answered(evaluations: Iterable[Evaluation], objectives: Iterable[str]) -> list[Evaluation]:
+    return [evaluation for evaluation in evaluations if all(name in evaluation.responses for name in objectives)]
+
+
+def _costs(evaluation: Evaluation, maximized: dict[str, bool]) -> tuple[float, ...]:
+    return tuple((-1 if large else 1) * evaluation.responses[name] for name, large in maximized.items())
 
 
 def summary(report: Report) -> list[str]:
     """The study in a few lines."""
     best = report.best
     lines = []
-    if best is not None and report.objective is not None:
+    if report.front is not None:
+        number = len(report.front.evaluations)
+        lines.append(f"Pareto front of {', '.join(report.front.maximized)}: {number} of {len(report.rows)} evaluations")
+    elif best is not None and report.objective is not None:
         value = best.evaluation.responses[report.objective]
         lines.append(f"best: {_values(best.evaluation.variables)} with {report.objective} = {value:.6g}")
         lines += [
@@ -147,6 +193,20 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
     return head, [_cells(row, parameters, responses) for row in report.rows]
 
 
+def front_table(front: Front) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table of the Pareto front, as text."""
+    parameters = list(dict.fromkeys(name for evaluation in front.evaluations for name in evaluation.variables))
+    rows = [
+        [
+            evaluation.eval_id,
+            *(_text(evaluation.variables.get(name)) for name in parameters),
+            *(_text(evaluation.responses[name]) for name in front.maximized),
+        ]
+        for evaluation in front.evaluations
+    ]
+    return ["evaluation", *parameters, *front.maximized], rows
+
+
 def _cells(row: Row, parameters: Sequence[str], responses: Sequence[str]) -> list[str]:
     evaluation, metrics = row.evaluation, row.metrics
     return [
@@ -170,7 +230,7 @@ def _values(variables: dict[str, Scalar]) -> str:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw the study: objective against each parameter, and each evaluation's time by job.
+    """Draw the study: its Pareto front if any, objective against each parameter, and each evaluation's time by job.
 
     Raises
     ------
@@ -190,9 +250,9 @@ def draw(report: Report, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    parameters = _varied(report)[:_MOST_PANELS]
+    drawings = _drawings(report)
     shown = report.rows[-_MOST_ROWS:]
-    panels = len(parameters)
+    panels = len(drawings)
     figure, axes = pyplot.subplots(
         1,
         panels + 1,
@@ -200,12 +260,19 @@ def draw(report: Report, path: Path) -> None:
         squeeze=False,
         gridspec_kw={"width_ratios": [1.0] * panels + [1.5]},
     )
-    for axis, name in zip(axes[0], parameters, strict=False):
-        _draw_objective(axis, report, name)
+    for axis, fill in zip(axes[0], drawings, strict=False):
+        fill(axis)
     _draw_time(axes[0][-1], shown)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _drawings(report: Report) -> list[Callable[[Axes], None]]:
+    """What fills the panels left of the one of time."""
+    front = [partial(_draw_front, report=report, front=report.front)] if report.front is not None else []
+    parameters = _varied(report)[: _MOST_PANELS - len(front)]
+    return [*front, *(partial(_draw_objective, report=report, name=name) for name in parameters)]
 
 
 def _varied(report: Report) -> list[str]:
@@ -221,7 +288,8 @@ def _draw_objective(axis: Axes, report: Report, name: str) -> None:
     axis.plot([x for x, _ in values], [y for _, y in values], "o", color="#0072B2", label="evaluation")
     best = report.best.evaluation if report.best is not None else None
     if best is not None and name in best.variables:
-        axis.plot([float(best.variables[name])], [best.responses[objective]], "*", ms=15, color="#D55E00", label="best")
+        label = "best" if report.front is None else f"best {objective}"
+        axis.plot([float(best.variables[name])], [best.responses[objective]], "*", ms=15, color="#D55E00", label=label)
     if name in report.truth:
         axis.axvline(float(report.truth[name]), color="#009E73", ls="--", label=f"truth {report.truth[name]}")
     if values and min(y for _, y in values) > 0:
@@ -231,10 +299,28 @@ def _draw_objective(axis: Axes, report: Report, name: str) -> None:
     axis.legend()
 
 
+def _draw_front(axis: Axes, report: Report, front: Front) -> None:
+    """Evaluations by the first two objectives; with more of them, the front is no line there."""
+    x, y, *more = front.maximized
+    every = _answered((row.evaluation for row in report.rows), front.maximized)
+    axis.plot(_values_of(x, every), _values_of(y, every), "o", color="#0072B2", label="evaluation")
+    best, line = front.evaluations, "" if more else "-"
+    across, up = _values_of(x, best), _values_of(y, best)
+    axis.plot(across, up, f"{line}*", drawstyle="steps-post", ms=13, color="#D55E00", label="Pareto front")
+    axis.set(xlabel=x, ylabel=y, title=f"{y} against {x}")
+    axis.grid(alpha=0.3)
+    axis.legend()
+
+
+def _values_of(name: str, evaluations: Iterable[Evaluation]) -> list[float]:
+    return [evaluation.responses[name] for evaluation in evaluations]
+
+
 class _Span(NamedTuple):
     """One attempt of a job: when it ran, since its workflow started [s], and beside which others."""
 
     job_id: str
+    transformation: str
     start: float
     length: float
     lane: int
@@ -243,55 +329,65 @@ class _Span(NamedTuple):
 def _draw_time(axis: Axes, rows: Sequence[Row]) -> None:
     """One line an evaluation: when each of its jobs ran, and in between it waited."""
     spans = [_spans(row.metrics) if row.metrics else [] for row in rows]
-    longest: dict[str, float] = {}
-    for span in itertools.chain.from_iterable(spans):
-        longest[span.job_id] = max(longest.get(span.job_id, 0.0), span.length)
-    palette = _colours(list(longest))
+    whole = max((row.metrics.makespan or 0.0 for row in rows if row.metrics), default=0.0)
+    by, palette, visible = _legend(list(itertools.chain.from_iterable(spans)), _VISIBLE * whole)
     for place, (row, ran) in enumerate(zip(rows, spans, strict=True)):
         axis.barh(place, (row.metrics.makespan if row.metrics else None) or 0.0, color="#E5E5E5", height=0.8)
         lanes = max((span.lane for span in ran), default=0) + 1
         for span in ran:
             middle = place - 0.4 + 0.8 * (span.lane + 0.5) / lanes
-            axis.barh(middle, span.length, left=span.start, height=0.8 / lanes, color=palette[span.job_id])
-    whole = max((row.metrics.makespan or 0.0 for row in rows if row.metrics), default=0.0)
-    for job_id, length in longest.items():
-        if length > _VISIBLE * whole:
-            axis.barh(0, 0.0, color=palette[job_id], label=job_id)
+            axis.barh(middle, span.length, left=span.start, height=0.8 / lanes, color=palette[by(span)])
+    for name in visible:
+        axis.barh(0, 0.0, color=palette[name], label=name)
     axis.set_yticks(range(len(rows)), [row.evaluation.eval_id for row in rows])
     axis.invert_yaxis()
     axis.set(xlabel="time since the workflow started [s]", ylabel="evaluation")
     axis.set_title("where the time went")
-    axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    if visible:
+        axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _legend(spans: Sequence[_Span], least: float) -> tuple[Callable[[_Span], str], dict[str, str], list[str]]:
+    """What a colour stands for, a job or where there are too many of them a transformation; the colours; who is seen.
+
+    Seen is who took longer than `least` [s].
+    """
+    for by in (operator.attrgetter("job_id"), operator.attrgetter("transformation")):
+        names = list(dict.fromkeys(map(by, spans)))
+        seen = {by(span) for span in spans if span.length > least}
+        if len(seen) <= len(_PALETTE):
+            break
+    return by, dict(zip(names, itertools.cycle(_PALETTE), strict=False)), [name for name in names if name in seen]
 
 
 def _spans(metrics: WorkflowMetrics) -> list[_Span]:
     """Attempts in the order of their start, those that ran side by side in lanes of their own."""
     ran = sorted(
-        (attempt.start, attempt.wall_time, job.job_id)
+        (attempt.start, attempt.wall_time, job.job_id, job.transformation or job.job_id)
         for job in metrics.jobs
         for attempt in job.attempts
         if attempt.start is not None and attempt.wall_time is not None
     )
     free_at: list[float] = []
     spans = []
-    for start, length, job_id in ran:
+    for start, length, job_id, transformation in ran:
         # A job and the one after it may overlap by the time it takes to notice an end.
         lane = next((index for index, free in enumerate(free_at) if free <= start + _NOTICE), len(free_at))
         free_at[lane : lane + 1] = [start + length]
-        spans.append(_Span(job_id, start - (metrics.start or ran[0][0]), length, lane))
+        spans.append(_Span(job_id, transformation, start - (metrics.start or ran[0][0]), length, lane))
     return spans
 
 
-def _colours(names: Sequence[str]) -> dict[str, Any]:
-    """Okabe and Ito's palette, which colour-blind people can tell apart."""
-    palette = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"]
-    return {name: palette[index % len(palette)] for index, name in enumerate(names)}
-
-
-def _maximized(home: Path) -> bool:
+def _maximized(home: Path) -> list[bool]:
+    """Of each objective in study.in, whether it is made large; one `sense` may stand for all of them."""
     study_in = home / "study.in"
     text = study_in.read_text(encoding="utf-8", errors="replace") if study_in.is_file() else ""
-    return re.search(r"^[^#]*\bsense\b[\s=]*['\"]max", text, flags=re.MULTILINE) is not None
+    text = re.sub(r"#.*", "", text)
+    number = re.search(r"objective_functions[\s=]*(\d+)", text)
+    count = int(number[1]) if number else 1
+    listed = re.search(r"\bsense\b[\s=]*((?:['\"]\w+['\"][\s,]*)+)", text)
+    senses = [word.startswith("max") for word in re.findall(r"\w+", listed[1])] if listed else [False]
+    return senses if len(senses) == count else senses[:1] * count
 
 
 def _truth(home: Path) -> dict[str, Scalar]:
