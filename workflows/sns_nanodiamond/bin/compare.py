@@ -12,18 +12,23 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Sums in the order of more threads are other bytes.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 Real = NDArray[np.float64]
+
+DAMAGE = (ValueError, TypeError, LookupError)
+"""What reading raises for a file that is not what it should be."""
 
 HBAR = 0.6582119569
 """Planck's constant over 2 pi [meV ps] (CODATA 2018)."""
@@ -35,10 +40,27 @@ ENERGIES = (-8.0, 8.0, 81)
 """First, last and number of the energies of a reference made here [meV]."""
 RELATIVE_ERROR, FLOOR = 0.02, 0.002
 """Error of a reference made here: this share of the point, and of the highest point at its Q, in quadrature."""
+REFERENCE = ("resolution_mev", "longest_lag_ps", "energy_mev", "q_per_angstrom", "intensity", "sigma")
+"""What a reference holds: two numbers, two grids, and two tables over both grids."""
+SETTINGS = ("incoherent", "coherent", "frame_ps", "reference", "fit", "spectrum")
+"""What a configuration holds: names of files, and the time between two frames [ps]."""
 
 
 class InputError(Exception):
     """A file is not what it should be."""
+
+
+@contextmanager
+def reading(path: str, remedy: str) -> Iterator[None]:
+    """Say whatever is wrong with a file in one sentence that begins with its name and ends with what to do."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; {remedy}") from None
+    except DAMAGE as error:
+        raise InputError(f"{path}: {error}; {remedy}") from None
 
 
 @dataclass(frozen=True)
@@ -76,7 +98,12 @@ def spectrum(fqt: Real, frame: float, recipe: Recipe) -> Real:
     if lags > fqt.shape[1]:
         raise InputError(
             f"the trajectory is {(fqt.shape[1] - 1) * frame:g} ps long, "
-            f"the reference wants F(Q,t) up to {recipe.longest_lag:g} ps: raise prod_steps"
+            f"the reference wants F(Q,t) up to {recipe.longest_lag:g} ps; raise prod_steps"
+        )
+    if np.abs(recipe.energies).max() * frame > np.pi * HBAR:
+        raise InputError(
+            f"a frame every {frame:g} ps shows energies up to {np.pi * HBAR / frame:.3g} meV, "
+            f"the reference goes to {np.abs(recipe.energies).max():g} meV; lower dcd_freq or give another reference"
         )
     times = np.arange(lags) * frame
     width = recipe.resolution / (2 * np.sqrt(2 * np.log(2))) / HBAR
@@ -96,20 +123,44 @@ def read_fqt(path: str) -> tuple[Real, Real]:
 
     Sassena writes rows as they are done, which need not be the order they were asked for.
     """
-    with h5py.File(path) as file:
+    with reading(path, "make it again"), h5py.File(path) as file:
+        if missing := [name for name in ("qvectors", "fqt") if name not in file]:
+            raise InputError(f"it has no dataset {' and no '.join(missing)}; make it again")
         sizes = np.linalg.norm(file["qvectors"][:], axis=1)
         fqt = file["fqt"][:, :, 0]
+        if len(sizes) != len(fqt) or not np.isfinite(fqt).all() or not (fqt[:, 0] > 0).all():
+            raise InputError("F(Q,0) is not a positive number at every Q; look at the trajectory that it was made of")
     order = np.argsort(sizes)
-    if not np.isfinite(fqt).all() or (fqt[:, 0] <= 0).any():
-        raise InputError(f"{path}: F(Q,0) is not a positive number: the calculation before this one went wrong")
     return sizes[order], fqt[order]
 
 
 def read_reference(path: str) -> Reference:
     """A reference out of its JSON."""
-    found = json.loads(Path(path).read_text())
-    recipe = Recipe(found["resolution_mev"], found["longest_lag_ps"], np.array(found["energy_mev"]))
-    return Reference(recipe, *(np.array(found[key]) for key in ("q_per_angstrom", "intensity", "sigma")))
+    with reading(path, "give a reference as `--make-reference` writes it"):
+        found = json.loads(Path(path).read_text())
+        if missing := [key for key in REFERENCE if key not in found]:
+            raise InputError(f"it has no {' and no '.join(missing)}; write it as `--make-reference` does")
+        resolution, lag, *grids = (np.array(found[key], dtype=np.float64) for key in REFERENCE)
+        energies, q, intensity, sigma = grids
+        if not intensity.size or not intensity.shape == sigma.shape == (len(q), len(energies)):
+            raise InputError(
+                f"intensity {intensity.shape} and sigma {sigma.shape} do not belong to "
+                f"{len(q)} Q and {len(energies)} energies; give all four of one spectrum"
+            )
+        if not (all(np.isfinite(grid).all() for grid in grids) and (sigma > 0).all() and resolution > 0 and lag > 0):
+            raise InputError("not every number is finite, or an error is not positive; mend it")
+        return Reference(Recipe(float(resolution), float(lag), energies), q, intensity, sigma)
+
+
+def read_settings(path: str) -> dict[str, Any]:
+    """The configuration."""
+    with reading(path, "give a configuration of this program's"):
+        found: dict[str, Any] = json.loads(Path(path).read_text())
+        if missing := [key for key in SETTINGS if key not in found]:
+            raise InputError(f"it has no {' and no '.join(missing)}; add it")
+        if not 0 < float(found["frame_ps"]) < np.inf:
+            raise InputError(f"frame_ps is {found['frame_ps']}; give the time between two frames")
+        return found
 
 
 def write_json(path: str, content: Mapping[str, Any]) -> None:
@@ -124,17 +175,28 @@ def listed(values: Real) -> Any:
     return np.vectorize(lambda value: float(f"{value:.6g}"))(values).tolist()
 
 
+def span(q: Real) -> str:
+    """Momentum transfers in words."""
+    return f"{len(q)} Q from {q.min():g} to {q.max():g} 1/Angstrom" if len(q) else "no Q"
+
+
 def compare(settings: Mapping[str, Any]) -> None:
     """Write the fit and the spectrum."""
     reference = read_reference(settings["reference"])
     q, fqt = read_fqt(settings["incoherent"])
     if q.shape != reference.q.shape or not np.allclose(q, reference.q, atol=1e-4):
         raise InputError(
-            f"the trajectory was analysed at Q = {q.round(4)} 1/Angstrom, the reference is at {reference.q}"
+            f"{settings['incoherent']}: the trajectory was analysed at {span(q)}, the reference is at "
+            f"{span(reference.q)}; set q_min, q_max and q_points to those or give another reference"
         )
-    intensity = spectrum(fqt, settings["frame_ps"], reference.recipe)
+    with reading(settings["incoherent"], "make it again"):
+        intensity = spectrum(fqt, settings["frame_ps"], reference.recipe)
     by_q = chi_squared(intensity, reference)
-    _, coherent = read_fqt(settings["coherent"])
+    others, coherent = read_fqt(settings["coherent"])
+    if others.shape != q.shape or not np.allclose(others, q):
+        raise InputError(
+            f"{settings['coherent']}: it is at {span(others)}, the incoherent part at {span(q)}; make both again"
+        )
     fit = {
         "chi2": float(by_q.mean()),
         "points": intensity.size,
@@ -152,7 +214,8 @@ def make_reference(settings: Mapping[str, Any], path: str) -> None:
     """Write the spectrum of this trajectory down as a measurement with errors."""
     recipe = Recipe(RESOLUTION, LONGEST_LAG, np.linspace(*ENERGIES))
     q, fqt = read_fqt(settings["incoherent"])
-    intensity = spectrum(fqt, settings["frame_ps"], recipe)
+    with reading(settings["incoherent"], "make it again"):
+        intensity = spectrum(fqt, settings["frame_ps"], recipe)
     sigma = np.hypot(RELATIVE_ERROR * intensity, FLOOR * intensity.max(1, keepdims=True))
     content = {
         "resolution_mev": recipe.resolution,
@@ -172,13 +235,13 @@ def main(arguments: list[str]) -> int:
         print("usage: compare.py CONFIGURATION.json [--make-reference FILE]", file=sys.stderr)
         return 2
     try:
-        settings = json.loads(Path(arguments[0]).read_text())
+        settings = read_settings(arguments[0])
         if len(arguments) == 3:
             make_reference(settings, arguments[2])
         else:
             compare(settings)
-    except (InputError, KeyError, ValueError, OSError) as error:
-        print(f"Error: {arguments[0]}: {error!r}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"compare.py: {error}", file=sys.stderr)
         return 1
     return 0
 

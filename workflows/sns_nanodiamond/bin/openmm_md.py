@@ -4,8 +4,8 @@
 Usage: openmm_md.py CONFIGURATION
 
 Stands in for namd2/namd3 on machines that have neither. A key this program does not honour stops it: a run that
-quietly ignores half of its configuration is worse than none. Same configuration, same bytes out (DeterministicForces,
-one thread).
+quietly ignores half of its configuration is worse than none. Same configuration, same bytes out, whatever the number of
+processors (DeterministicForces, one thread).
 Keys and files: NAMD 2.14 user's guide, chapters 3 and 5-8.
 """
 
@@ -15,11 +15,15 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+# PME asks nothing else how many threads to take, and sums in another order on more of them.
+os.environ["OPENMM_CPU_THREADS"] = "1"
 
 import numpy as np
 import openmm
@@ -68,8 +72,25 @@ YES = {"on", "yes", "true"}
 Vectors = NDArray[np.float64]
 
 
+DAMAGE = (ValueError, TypeError, LookupError, RuntimeError, AttributeError, CharmmError)
+"""What the readers, OpenMM's too, raise for a file that is not what it should be."""
+
+
 class ConfigurationError(Exception):
-    """The configuration asks for something this program cannot do as asked."""
+    """The configuration asks for something this program cannot do as asked, or a file is not what it should be."""
+
+
+@contextmanager
+def reading(path: Path | str, remedy: str) -> Iterator[None]:
+    """Say whatever is wrong with a file in one sentence that begins with its name and ends with what to do."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}; {remedy}") from None
+    except DAMAGE as error:
+        raise ConfigurationError(f"{path}: {' '.join(str(error).split())}; {remedy}") from None
 
 
 # --- the configuration -----------------------------------------------------------------------------------------------
@@ -83,7 +104,7 @@ def read_configuration(text: str) -> dict[str, str]:
         if not words:
             continue
         if len(words) == 1:
-            raise ConfigurationError(f"line {number}: {words[0]!r} has no value")
+            raise ConfigurationError(f"line {number}: {words[0]!r} has no value; give it one or take it out")
         key = words[0].lower()
         if key in values:
             raise ConfigurationError(f"line {number}: {words[0]!r} is given a second time; this program takes one")
@@ -91,7 +112,7 @@ def read_configuration(text: str) -> dict[str, str]:
         values[key] = words[1].strip()
     for key, wanted in REQUIRED.items():
         if key not in values:
-            raise ConfigurationError(f"{key} {wanted} is missing; this program can do nothing else")
+            raise ConfigurationError(f"{key} {wanted} is missing; add it, this program can do nothing else")
     return values
 
 
@@ -107,15 +128,18 @@ def check(line: int, key: str, value: str) -> None:
 
 def _same(value: str, wanted: str | float) -> bool:
     if isinstance(wanted, float | int):
-        return _number(value) == wanted
+        return _number("its value", value) == wanted
     return value.lower() == wanted or (wanted in YES and value.lower() in YES)
 
 
-def _number(value: str) -> float:
+def _number(key: str, value: str, least: float = -math.inf) -> float:
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
-        raise ConfigurationError(f"{value!r} is not a number") from None
+        raise ConfigurationError(f"{key}: {value!r} is not a number; write one") from None
+    if not (math.isfinite(number) and number >= least):
+        raise ConfigurationError(f"{key}: {value} is no finite number of at least {least:g}; write one")
+    return number
 
 
 @dataclass(frozen=True)
@@ -161,11 +185,11 @@ def settings(values: Mapping[str, str]) -> Settings:
 
     def need(key: str) -> str:
         if key not in values:
-            raise ConfigurationError(f"{key} is missing")
+            raise ConfigurationError(f"{key} is missing; add it")
         return values[key]
 
-    def number(key: str, default: float | None = None) -> float:
-        return _number(values[key]) if key in values or (default is None and need(key)) else float(default or 0)
+    def number(key: str, default: float | None = None, least: float = 0) -> float:
+        return _number(key, need(key), least) if key in values or default is None else default
 
     def path(key: str) -> Path | None:
         return Path(values[key]) if key in values else None
@@ -173,7 +197,7 @@ def settings(values: Mapping[str, str]) -> Settings:
     if ("binvelocities" in values) == ("temperature" in values):
         raise ConfigurationError("give either temperature or binVelocities")
     output = need("outputname")
-    run = int(number("run"))
+    run = int(number("run", least=1))
     return Settings(
         structure=Path(need("structure")),
         coordinates=Path(need("coordinates")),
@@ -187,15 +211,15 @@ def settings(values: Mapping[str, str]) -> Settings:
         restart_every=int(number("restartfreq", 0)),
         dcd=values.get("dcdfile", f"{output}.dcd"),
         dcd_every=int(number("dcdfreq", 0)),
-        report_every=int(number("outputenergies", max(run, 1))),
-        cutoff=number("cutoff"),
+        report_every=int(number("outputenergies", run, least=1)),
+        cutoff=number("cutoff", least=1),
         switch=number("switchdist") if values.get("switching", "on").lower() in YES else None,
-        grid_spacing=number("pmegridspacing", 1.0),
-        tolerance=number("pmetolerance", 1e-6),
-        timestep=number("timestep", 1.0),
+        grid_spacing=number("pmegridspacing", 1.0, least=0.1),
+        tolerance=number("pmetolerance", 1e-6, least=1e-12),
+        timestep=number("timestep", 1.0, least=1e-3),
         bath=number("langevintemp"),
         damping=number("langevindamping"),
-        seed=int(number("seed")),
+        seed=int(number("seed", least=-math.inf)),
         minimize=int(number("minimize", 0)),
         run=run,
     )
@@ -215,7 +239,7 @@ def read_binary(path: Path) -> Vectors:
     raw = path.read_bytes()
     count = int.from_bytes(raw[:4], "little")
     if len(raw) != 4 + 24 * count:
-        raise ConfigurationError(f"{path}: {len(raw)} bytes do not hold the {count} atoms it announces")
+        raise ConfigurationError(f"{len(raw)} bytes do not hold the {count} atoms it announces; make it again")
     return np.frombuffer(raw, dtype="<f8", offset=4).reshape(-1, 3).copy()
 
 
@@ -229,8 +253,20 @@ def read_cell(text: str) -> Vectors:
     last = [line for line in text.splitlines() if line.strip() and not line.startswith("#")][-1]
     cell = np.array([float(word) for word in last.split()[1:10]]).reshape(3, 3)
     if not np.allclose(cell, np.diag(np.diag(cell))):
-        raise ConfigurationError("the cell is not rectangular; this program takes rectangular cells only")
+        raise ConfigurationError("the cell is not rectangular; give a rectangular one or use NAMD")
     return cell
+
+
+def check_atoms(psf: str) -> None:
+    """Refuse an atom with a column too few or a mass of nothing, which OpenMM takes for one that never moves."""
+    lines = iter(enumerate(psf.splitlines(), 1))
+    count = next((int(line.split()[0]) for _, line in lines if "!NATOM" in line), 0)
+    for (number, line), _ in zip(lines, range(count), strict=False):
+        words = line.split()
+        if len(words) != 9 or not (math.isfinite(float(words[6])) and 0 < float(words[7]) < math.inf):
+            raise ConfigurationError(
+                f"line {number}: an atom has nine columns, the seventh its charge and the eighth its mass; mend it"
+            )
 
 
 def cell_file(step: int, cell: Vectors) -> str:
@@ -309,18 +345,21 @@ def ewald_coefficient(cutoff: float, tolerance: float) -> float:
 
 def build_system(wanted: Settings, cell: Vectors) -> openmm.System:
     """The System of the PSF and parameters: rigid water, rigid bonds to hydrogen, PME."""
-    structure = app.CharmmPsfFile(str(wanted.structure))
+    with reading(wanted.structure, "give a whole PSF"):
+        check_atoms(wanted.structure.read_text())
+        structure = app.CharmmPsfFile(str(wanted.structure))
     lengths = np.diag(cell)
     structure.setBox(*(length * unit.angstrom for length in lengths))
-    system = structure.createSystem(
-        app.CharmmParameterSet(str(wanted.parameters)),
-        nonbondedMethod=app.PME,
-        nonbondedCutoff=wanted.cutoff * unit.angstrom,
-        switchDistance=wanted.switch * unit.angstrom if wanted.switch else 0 * unit.angstrom,
-        constraints=app.HBonds,
-        flexibleConstraints=False,
-        removeCMMotion=False,
-    )
+    with reading(wanted.parameters, f"give CHARMM parameters of every type in {wanted.structure}"):
+        system = structure.createSystem(
+            app.CharmmParameterSet(str(wanted.parameters)),
+            nonbondedMethod=app.PME,
+            nonbondedCutoff=wanted.cutoff * unit.angstrom,
+            switchDistance=wanted.switch * unit.angstrom if wanted.switch else 0 * unit.angstrom,
+            constraints=app.HBonds,
+            flexibleConstraints=False,
+            removeCMMotion=False,
+        )
     alpha = ewald_coefficient(wanted.cutoff, wanted.tolerance) * 10
     grid = [math.ceil(length / wanted.grid_spacing) for length in lengths]
     for force in system.getForces():
@@ -334,7 +373,8 @@ class Run:
 
     def __init__(self, wanted: Settings) -> None:
         self.wanted = wanted
-        self.cell = read_cell(wanted.cell.read_text())
+        with reading(wanted.cell, "give an extended system file of NAMD's"):
+            self.cell = read_cell(wanted.cell.read_text())
         self.system = build_system(wanted, self.cell)
         integrator = openmm.LangevinMiddleIntegrator(wanted.bath, wanted.damping, wanted.timestep / 1000)
         integrator.setRandomNumberSeed(wanted.seed)
@@ -347,13 +387,8 @@ class Run:
     def place(self) -> None:
         """First positions and velocities."""
         wanted = self.wanted
-        positions = read_binary(wanted.positions) if wanted.positions else read_pdb(wanted.coordinates.read_text())
-        if len(positions) != self.system.getNumParticles():
-            raise ConfigurationError(
-                f"{wanted.positions or wanted.coordinates} has {len(positions)} atoms, "
-                f"{wanted.structure} has {self.system.getNumParticles()}"
-            )
-        self.context.setPositions(positions / 10)
+        place = wanted.positions or wanted.coordinates
+        self.context.setPositions(self.read_vectors(place) / 10)
         if wanted.velocities is None:
             self.context.applyConstraints(1e-6)
         if wanted.minimize:
@@ -361,7 +396,20 @@ class Run:
         if wanted.velocities is None:
             self.context.setVelocitiesToTemperature(wanted.temperature, wanted.seed)
         else:
-            self.context.setVelocities(read_binary(wanted.velocities) * (NAMD_VELOCITY / 10))
+            self.context.setVelocities(self.read_vectors(wanted.velocities) * (NAMD_VELOCITY / 10))
+
+    def read_vectors(self, path: Path) -> Vectors:
+        """One for each atom, out of a PDB or one of NAMD's binary files."""
+        atoms = self.system.getNumParticles()
+        with reading(path, "make it again"):
+            found = read_pdb(path.read_text()) if path == self.wanted.coordinates else read_binary(path)
+            if len(found) != atoms:
+                raise ConfigurationError(
+                    f"it has {len(found)} atoms, {self.wanted.structure} has {atoms}; give two that belong together"
+                )
+            if not np.isfinite(found).all():
+                raise ConfigurationError("not all of its numbers are finite; make it again")
+        return found
 
     def positions(self) -> Vectors:
         """Where the atoms are, never wrapped into the cell [Å]."""
@@ -417,13 +465,19 @@ def main(arguments: list[str]) -> int:
         print("usage: openmm_md.py CONFIGURATION", file=sys.stderr)
         return 2
     try:
-        run = Run(settings(read_configuration(Path(arguments[0]).read_text())))
+        with reading(arguments[0], "give a configuration of NAMD's"):
+            wanted = settings(read_configuration(Path(arguments[0]).read_text()))
+        run = Run(wanted)
         version = openmm.Platform.getOpenMMVersion()
         print(f"Info: OpenMM {version} in NAMD's place, {run.system.getNumParticles()} atoms", flush=True)
         run.report(0)
         run.go()
-    except (ConfigurationError, CharmmError, OSError, openmm.OpenMMException) as error:
-        print(f"FATAL ERROR: {arguments[0]}: {error}", file=sys.stderr)
+    except openmm.OpenMMException as error:
+        words = " ".join(str(error).split())
+        print(f"openmm_md.py: {arguments[0]}: {words}; look at its temperature, timestep and start", file=sys.stderr)
+        return 1
+    except (ConfigurationError, OSError) as error:
+        print(f"openmm_md.py: {error}", file=sys.stderr)
         return 1
     print("End of program")
     return 0

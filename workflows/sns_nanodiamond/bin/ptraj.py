@@ -16,19 +16,37 @@ import fnmatch
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Sums in the order of more threads are other bytes.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
 from numpy.typing import NDArray
 
 Frames = NDArray[np.float64]
 
+DAMAGE = (ValueError, LookupError, StopIteration)
+"""What reading raises for a file that is not what it should be."""
+
 
 class ScriptError(Exception):
     """The script asks for something this program cannot do, or a file is not what it should be."""
+
+
+@contextmanager
+def reading(path: str, remedy: str) -> Iterator[None]:
+    """Say whatever is wrong with a file in one sentence that begins with its name and ends with what to do."""
+    try:
+        yield
+    except ScriptError as error:
+        raise ScriptError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ScriptError(f"{path}: {error.strerror or error}; {remedy}") from None
+    except DAMAGE as error:
+        raise ScriptError(f"{path}: {error}; {remedy}") from None
 
 
 @dataclass(frozen=True)
@@ -55,9 +73,9 @@ def parse(text: str) -> Script:
             )
         found[words[0]] = words[1:]
     if missing := {"trajin", "rms", "trajout"} - found.keys():
-        raise ScriptError(f"the script has no {' and no '.join(sorted(missing))}")
+        raise ScriptError(f"the script has no {' and no '.join(sorted(missing))}; add it")
     if found["trajin"][1:] or found["trajout"][1:] != ["charmm"]:
-        raise ScriptError("this program reads and writes whole CHARMM DCD files: `trajin FILE`, `trajout FILE charmm`")
+        raise ScriptError("only `trajin FILE` and `trajout FILE charmm` are known, whole CHARMM DCD files; use cpptraj")
     return Script(found["trajin"][0], found["trajout"][0], *parse_rms(found["rms"]))
 
 
@@ -66,15 +84,22 @@ def parse_rms(words: list[str]) -> tuple[str | None, str | None, float]:
     mask, fit, step = None, None, 1.0
     rest = iter(words)
     if next(rest) != "first":
-        raise ScriptError("this program fits on the first frame only: `rms first`")
+        raise ScriptError("this program fits on the first frame only; write `rms first` or use cpptraj")
     for word in rest:
         if word.startswith("@") and mask is None:
             mask = word
         elif word in {"out", "time"} and (value := next(rest, None)) is not None:
-            fit, step = (value, step) if word == "out" else (fit, float(value))
+            fit, step = (value, step) if word == "out" else (fit, _number(value))
         else:
             raise ScriptError(f"rms: {word!r} is not understood; use cpptraj")
     return mask, fit, step
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise ScriptError(f"rms: {word!r} is not a number; write one") from None
 
 
 def atom_names(psf: str) -> list[str]:
@@ -83,7 +108,7 @@ def atom_names(psf: str) -> list[str]:
     for line in lines:
         if "!NATOM" in line:
             return [next(lines).split()[4] for _ in range(int(line.split()[0]))]
-    raise ScriptError("the topology has no !NATOM section: is it a PSF?")
+    raise ScriptError("it has no !NATOM section; give a PSF")
 
 
 def selected(mask: str | None, names: list[str]) -> NDArray[np.intp]:
@@ -91,7 +116,7 @@ def selected(mask: str | None, names: list[str]) -> NDArray[np.intp]:
     patterns = mask[1:].split(",") if mask else ["*"]
     chosen = [i for i, name in enumerate(names) if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
     if not chosen:
-        raise ScriptError(f"{mask}: no atom has such a name")
+        raise ScriptError(f"rms: {mask}: no atom has such a name; name some that the topology has")
     return np.array(chosen, dtype=np.intp)
 
 
@@ -113,29 +138,30 @@ def superpose(frames: Frames, chosen: NDArray[np.intp]) -> tuple[Frames, NDArray
 # --- CHARMM DCD ------------------------------------------------------------------------------------------------------
 
 
-def records(raw: bytes, path: str) -> Iterator[bytes]:
+def records(raw: bytes) -> Iterator[bytes]:
     """The Fortran records of a file."""
     place = 0
     while place < len(raw):
         length = int.from_bytes(raw[place : place + 4], "little")
         if raw[place + 4 + length : place + 8 + length] != raw[place : place + 4]:
-            raise ScriptError(f"{path} ends in the middle of a record at byte {place}")
+            raise ScriptError(f"it ends in the middle of a record at byte {place}; make it again")
         yield raw[place + 4 : place + 4 + length]
         place += length + 8
 
 
 def read_dcd(path: str) -> tuple[list[bytes], list[bytes], Frames]:
     """The three header records, the cell of each frame (none without a unit cell), and positions [Å]."""
-    found = list(records(Path(path).read_bytes(), path))
-    if len(found) < 3 or found[0][:4] != b"CORD":
-        raise ScriptError(f"{path} is not a DCD trajectory")
-    cells = bool(int.from_bytes(found[0][44:48], "little"))
-    per_frame = 3 + cells
-    if not found[3:] or len(found[3:]) % per_frame:
-        raise ScriptError(f"{path} has no frames, or ends in the middle of one")
-    bodies = [found[i : i + per_frame] for i in range(3, len(found), per_frame)]
-    axes = [[np.frombuffer(axis, dtype="<f4") for axis in body[cells:]] for body in bodies]
-    frames = np.array(axes, dtype=np.float64).transpose(0, 2, 1)
+    with reading(path, "make it again"):
+        found = list(records(Path(path).read_bytes()))
+        if len(found) < 3 or found[0][:4] != b"CORD":
+            raise ScriptError("it is no DCD trajectory; give one")
+        cells = bool(int.from_bytes(found[0][44:48], "little"))
+        per_frame, announced = 3 + cells, int.from_bytes(found[0][4:8], "little")
+        if not found[3:] or len(found[3:]) % per_frame or announced > len(found[3:]) // per_frame:
+            raise ScriptError(f"it ends before the last of its {announced} frames; make it again")
+        bodies = [found[i : i + per_frame] for i in range(3, len(found), per_frame)]
+        axes = [[np.frombuffer(axis, dtype="<f4") for axis in body[cells:]] for body in bodies]
+        frames = np.array(axes, dtype=np.float64).transpose(0, 2, 1)
     return found[:3], [body[0] for body in bodies] if cells else [], frames
 
 
@@ -164,10 +190,14 @@ def write_whole(path: str, content: bytes) -> None:
 
 def run(topology: str, script: Script) -> None:
     """Do what the script says."""
-    names = atom_names(Path(topology).read_text())
+    with reading(topology, "give a whole PSF"):
+        names = atom_names(Path(topology).read_text())
     header, cells, frames = read_dcd(script.source)
     if frames.shape[1] != len(names):
-        raise ScriptError(f"{script.source} has {frames.shape[1]} atoms, {topology} has {len(names)}")
+        raise ScriptError(
+            f"{script.source}: it has {frames.shape[1]} atoms, {topology} has {len(names)}; "
+            "give two that belong together"
+        )
     fitted, left = superpose(frames, selected(script.mask, names))
     if script.fit:
         rows = "".join(f"{script.step * (i + 1):8.3f} {value:12.4f}\n" for i, value in enumerate(left))
@@ -182,9 +212,11 @@ def main(arguments: list[str]) -> int:
         print("usage: ptraj.py TOPOLOGY < SCRIPT", file=sys.stderr)
         return 2
     try:
-        run(arguments[0], parse(sys.stdin.read()))
+        with reading("standard input", "give a script of cpptraj's"):
+            script = parse(sys.stdin.read())
+        run(arguments[0], script)
     except (ScriptError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        print(f"ptraj.py: {error}", file=sys.stderr)
         return 1
     return 0
 

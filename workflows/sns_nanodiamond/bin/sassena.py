@@ -17,10 +17,12 @@ import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Sums in the order of more threads are other bytes.
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import h5py
 import numpy as np
@@ -29,9 +31,25 @@ from numpy.typing import NDArray
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
+DAMAGE = (ValueError, LookupError, ElementTree.ParseError, re.error)
+"""What reading raises for a file that is not what it should be."""
+
 
 class ConfigurationError(Exception):
     """The configuration asks for something this program cannot do, or a file is not what it should be."""
+
+
+@contextmanager
+def reading(path: str, remedy: str) -> Iterator[None]:
+    """Say whatever is wrong with a file in one sentence that begins with its name and ends with what to do."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}; {remedy}") from None
+    except DAMAGE as error:
+        raise ConfigurationError(f"{path}: {error}; {remedy}") from None
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ def read_configuration(text: str) -> Configuration:
     def get(path: str, *allowed: str) -> str:
         value = (root.findtext(path) or "").strip()
         if not value:
-            raise ConfigurationError(f"<{path}> is missing")
+            raise ConfigurationError(f"<{path}> is missing; add it")
         if allowed and value not in allowed:
             raise ConfigurationError(f"<{path}> is {value!r}; this program knows {' and '.join(allowed)}; use sassena")
         return value
@@ -113,7 +131,7 @@ def read_scan(scan: ElementTree.Element) -> Scan:
 def read_orientations(vectors: ElementTree.Element | None) -> Real:
     """Unit vectors to average over [n, 3]."""
     if vectors is None:
-        raise ConfigurationError("<scattering/average/orientation/vectors> is missing")
+        raise ConfigurationError("<scattering/average/orientation/vectors> is missing; add it")
     kind = vectors.findtext("type", "sphere")
     if kind == "file":
         drawn = np.loadtxt(vectors.findtext("file", "qvector-orientations.txt"), ndmin=2)
@@ -139,7 +157,11 @@ def scattering_lengths(database: str, names: list[str]) -> Real:
     for name in dict.fromkeys(names):
         matches = [element for element, pattern in patterns.items() if pattern.fullmatch(name)]
         if len(matches) != 1:
-            raise ConfigurationError(f"atom name {name!r} matches {matches or 'no element'} in the database, not one")
+            raise ConfigurationError(
+                f"atom name {name!r} matches {matches or 'no element'} and not one; add a pattern or mend the name"
+            )
+        if matches[0] not in lengths:
+            raise ConfigurationError(f"{matches[0]}, the element of {name!r}, has no scattering length; add it")
         known[name] = lengths[matches[0]]
     return np.array([known[name] for name in names])
 
@@ -153,28 +175,30 @@ def atom_names(pdb: str) -> list[str]:
     return [line[12:16].rstrip() for line in pdb.splitlines() if line.startswith(("ATOM", "HETATM"))]
 
 
-def records(raw: bytes, path: str) -> Iterator[bytes]:
+def records(raw: bytes) -> Iterator[bytes]:
     """The Fortran records of a file."""
     place = 0
     while place < len(raw):
         length = int.from_bytes(raw[place : place + 4], "little")
         if raw[place + 4 + length : place + 8 + length] != raw[place : place + 4]:
-            raise ConfigurationError(f"{path} ends in the middle of a record at byte {place}")
+            raise ConfigurationError(f"it ends in the middle of a record at byte {place}; make it again")
         yield raw[place + 4 : place + 4 + length]
         place += length + 8
 
 
 def read_dcd(path: str) -> Real:
     """Positions [frames, atoms, 3] [Å] of a CHARMM DCD."""
-    found = list(records(Path(path).read_bytes(), path))
-    if len(found) < 3 or found[0][:4] != b"CORD":
-        raise ConfigurationError(f"{path} is not a DCD trajectory")
-    per_frame = 3 + bool(int.from_bytes(found[0][44:48], "little"))
-    if not found[3:] or len(found[3:]) % per_frame:
-        raise ConfigurationError(f"{path} has no frames, or ends in the middle of one")
-    bodies = [found[i + per_frame - 3 : i + per_frame] for i in range(3, len(found), per_frame)]
-    axes = [[np.frombuffer(axis, dtype="<f4") for axis in body] for body in bodies]
-    return np.array(axes, dtype=np.float64).transpose(0, 2, 1)
+    with reading(path, "make it again"):
+        found = list(records(Path(path).read_bytes()))
+        if len(found) < 3 or found[0][:4] != b"CORD":
+            raise ConfigurationError("it is no DCD trajectory; give one")
+        per_frame = 3 + bool(int.from_bytes(found[0][44:48], "little"))
+        announced = int.from_bytes(found[0][4:8], "little")
+        if not found[3:] or len(found[3:]) % per_frame or announced > len(found[3:]) // per_frame:
+            raise ConfigurationError(f"it ends before the last of its {announced} frames; make it again")
+        bodies = [found[i + per_frame - 3 : i + per_frame] for i in range(3, len(found), per_frame)]
+        axes = [[np.frombuffer(axis, dtype="<f4") for axis in body] for body in bodies]
+        return np.array(axes, dtype=np.float64).transpose(0, 2, 1)
 
 
 # --- scattering ------------------------------------------------------------------------------------------------------
@@ -238,11 +262,16 @@ def write(path: str, vectors: Real, signal: Signal, wanted: tuple[str, ...]) -> 
 
 def run(wanted: Configuration) -> None:
     """Do what the configuration says."""
-    names = atom_names(Path(wanted.structure).read_text())
-    lengths = scattering_lengths(Path(wanted.database).read_text(), names)
+    with reading(wanted.structure, "give a PDB"):
+        names = atom_names(Path(wanted.structure).read_text())
+    with reading(wanted.database, "give a database of sassena's"):
+        lengths = scattering_lengths(Path(wanted.database).read_text(), names)
     positions = read_dcd(wanted.trajectory)
     if positions.shape[1] != len(names):
-        raise ConfigurationError(f"{wanted.trajectory} has {positions.shape[1]} atoms, {wanted.structure} {len(names)}")
+        raise ConfigurationError(
+            f"{wanted.trajectory}: it has {positions.shape[1]} atoms, {wanted.structure} has {len(names)}; "
+            "give two that belong together"
+        )
     print(
         f"{'coherent' if wanted.coherent else 'incoherent'}: {len(positions)} frames, {len(names)} atoms, "
         f"{len(wanted.vectors)} vectors, {len(wanted.orientations)} orientations",
@@ -258,9 +287,11 @@ def main(arguments: list[str]) -> int:
         print("usage: sassena.py --config CONFIGURATION.xml", file=sys.stderr)
         return 2
     try:
-        run(read_configuration(Path(arguments[1]).read_text()))
-    except (ConfigurationError, ElementTree.ParseError, OSError) as error:
-        print(f"Error: {arguments[1]}: {error}", file=sys.stderr)
+        with reading(arguments[1], "give a configuration of sassena's"):
+            wanted = read_configuration(Path(arguments[1]).read_text())
+        run(wanted)
+    except (ConfigurationError, OSError) as error:
+        print(f"sassena.py: {error}", file=sys.stderr)
         return 1
     print("Successfully finished... Have a nice day!")
     return 0
