@@ -279,9 +279,9 @@ def read_yaml(path: Path, error: type[PanoramaError]) -> Any:
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        if not path.is_file():  # to open a pipe would wait for ever
+            raise error(f"{path}: no such file")
         return yaml.load(path.read_text(encoding="utf-8"), loader)
-    except FileNotFoundError:
-        raise error(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as problem:
         raise error(f"{path}: cannot be read: {problem}") from None
     except yaml.YAMLError as problem:

@@ -128,20 +128,15 @@ def program() -> str:
     return os.path.relpath(called)
 
 
-def copy_study_file(folder: WorkflowFolder, home: Path, study: str = "") -> None:
-    """Write a study.yml of the workflow into `home`; there it names the folder itself, unless that comes with us.
-
-    Raises
-    ------
-    WorkflowError
-        The workflow has none of that name.
-    """
-    (home / "study.yml").write_text(study_text(folder, study), encoding="utf-8")
-
-
 def absolute(paths: Iterable[Path]) -> list[Path]:
     """Paths as they are whatever the working directory; links stay as they are named."""
     return [Path(os.path.abspath(path.expanduser())) for path in paths]
+
+
+def site_name(given: str) -> str:
+    """A path stays right when study.yml is elsewhere."""
+    path = Path(given).expanduser()
+    return str(path.resolve()) if path.is_file() else given
 
 
 def prepare_study(folder: WorkflowFolder, home: Path, settings: Mapping[str, Any]) -> None:
@@ -161,11 +156,11 @@ def prepare_study(folder: WorkflowFolder, home: Path, settings: Mapping[str, Any
 
     path = home / "study.yml"
     if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        copy_study_file(folder, home)
+        text = study_text(folder)
         if settings:
-            study = yaml.safe_load(path.read_text(encoding="utf-8"))
-            path.write_text(yaml.safe_dump(study | settings, sort_keys=False), encoding="utf-8")
+            text = yaml.safe_dump(yaml.safe_load(text) | settings, sort_keys=False)
+        home.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
         return
     there = load_study(path)
     asked = {name: getattr(there, name) for name in ("engine", "site", "site_variables")}

@@ -18,7 +18,7 @@ from .check import look as look_at_study
 
 
 def look(path: Path) -> list[Finding]:
-    """Findings about the folder and its studies; nothing is run, and nothing is written into it."""
+    """Findings about the folder and its studies; no job is run, and nothing is written into it."""
     path = path.resolve()
     studies, findings = {}, []
     for name in ["", *study_names(path)]:
@@ -75,9 +75,7 @@ def _as_made(folder: WorkflowFolder, name: str, study: Study) -> Iterator[Findin
         home = Path(made).resolve()
         (home / "study.yml").write_text(study_text(folder, name), encoding="utf-8")
         problem = _definition(home / "study.yml")
-        if problem is not None and not (
-            problem[0] == "note" and study.site == "local"
-        ):  # which the folder's check told
+        if problem is not None and (problem[0] != "note" or study.site != "local"):  # else the folder's check told it
             level, words = problem
             yield Finding(study_yml, None, level, study_yml.name, _without(words, home / "study.yml"))
         if not study_in.is_file():

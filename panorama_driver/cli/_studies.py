@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import Scalar, shared_folder
-from ..errors import StudyError, WorkflowError
+from ..config import Scalar, load_study, shared_folder
+from ..errors import WorkflowError
 
 if TYPE_CHECKING:
     from ..render import WorkflowFolder
@@ -40,15 +39,17 @@ def study_text(folder: WorkflowFolder, study: str = "") -> str:
     ------
     WorkflowError
         The workflow has no such study.
+    StudyError
+        Its study.yml is not as it should be.
     """
     path = study_path(folder.path, study, ".yml")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise WorkflowError(_no_study(folder.path, study, path)) from None
+    if not path.is_file():
+        raise WorkflowError(_no_study(folder.path, study, path))
+    load_study(path)
     ours = folder.path.parent == shared_folder("workflows")
-    name = folder.path.name if ours else json.dumps(str(folder.path))
-    text = re.sub(r"^workflow:.*$", lambda _: f"workflow: {name}", text, flags=re.MULTILINE)
+    text = _put(
+        path.read_text(encoding="utf-8"), "workflow", folder.path.name if ours else json.dumps(str(folder.path))
+    )
     return _whole_paths(text, path.parent)
 
 
@@ -87,6 +88,7 @@ def for_site(text: str, site: str, engine: str, needs: Demands) -> str:
     needs : Demands
         What the workflow asks for there.
     """
+    text = _in_lines(text)
     if needs.missing:
         shown = ", ".join(needs.missing[:_SOME]) + (" ..." if len(needs.missing) > _SOME else "")
         text = _after_workflow(text, f"# inputs: FOLDER    needed: where {shown} is; {len(needs.missing)} files in all")
@@ -136,10 +138,16 @@ def _entries(text: str) -> dict[str, tuple[Any, Any]]:
     """Top-level keys of a YAML text, with the nodes of key and value."""
     import yaml
 
-    node = yaml.compose(text, yaml.SafeLoader)
-    if not isinstance(node, yaml.MappingNode):
-        raise StudyError("study.yml: not a mapping of keys to values; correct it")
+    node: Any = yaml.compose(text, yaml.SafeLoader)
     return {str(key.value): (key, value) for key, value in node.value}
+
+
+def _in_lines(text: str) -> str:
+    """A YAML text with a line a key: to a mapping in braces, as JSON has it, no line can be added."""
+    import yaml
+
+    node: Any = yaml.compose(text, yaml.SafeLoader)
+    return yaml.safe_dump(yaml.safe_load(text), sort_keys=False) if node.flow_style else text
 
 
 def _put(text: str, key: str, value: str, about: str = "") -> str:

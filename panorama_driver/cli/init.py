@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import StudyError
-from ._common import program
+from ._common import program, site_name
 from ._studies import for_site, study_names, study_path, study_text, with_values
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ _CONCURRENCY = re.compile(r"^[^#\n]*\bevaluation_concurrency\b[ =]*(\d+)", re.MU
 def command(workflow: str, directory: Path, study: str, site: str) -> None:
     """Make DIRECTORY with the study.in and study.yml of WORKFLOW.
 
-    With --site also what a study needs there: engine, a timeout, and at large machines the published scale.
+    With --site also what a study needs there: engine, a timeout, and at large machines the published scale; the
+    workflow's study `hpc`, if it has one, is the one for these.
 
     \b
     Examples:
@@ -42,6 +43,7 @@ def command(workflow: str, directory: Path, study: str, site: str) -> None:
     for name in ("study.yml", "study.in"):
         if (directory / name).exists():
             raise StudyError(f"{directory / name}: is there already; choose another directory, or remove it")
+    study = study or _study_of_size(folder, site)
     text, needs = _at_site(folder, study, study_text(folder, study), site)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "study.yml").write_text(text, encoding="utf-8")
@@ -51,23 +53,29 @@ def command(workflow: str, directory: Path, study: str, site: str) -> None:
     _tell(folder, study, directory, needs)
 
 
+def _study_of_size(folder: WorkflowFolder, site: str) -> str:
+    """The study that is named as the resources of the site are, such as `hpc`; the one without a name where none is."""
+    from ..render.published import resources_at
+
+    name = resources_at(site, Path()) if site else ""
+    return name if name in study_names(folder.path) else ""
+
+
 def _at_site(folder: WorkflowFolder, study: str, text: str, site: str) -> tuple[str, Demands | None]:
     """The study.yml for a site, and what the workflow asks for there; as it is if it is for that site already."""
+    import msgspec
     import yaml
 
-    given = yaml.safe_load(text)
-    if not site or site == given.get("site", "local"):
-        return text, None
+    from ..config import Study
     from ..dakota.lint import labels
     from ..render.published import demands
 
-    path = Path(site).expanduser()
-    needs = demands(folder, site, Path(), (given.get("parameters") or {}) | (given.get("options") or {}))
+    given = msgspec.convert(yaml.safe_load(text), Study)
+    if not site or site == given.site:
+        return text, None
+    needs = demands(folder, site, Path(), given.parameters | given.options, given.input_folders(Path()))
     engines = needs.site.notes.engines
-    engine = given.get("engine", "local")
-    text = for_site(
-        text, str(path.resolve()) if path.is_file() else site, engine if engine in engines else engines[0], needs
-    )
+    text = for_site(text, site_name(site), given.engine if given.engine in engines else engines[0], needs)
     study_in = study_path(folder.path, study, ".in")
     varied = {name for name, _ in labels(study_in, "variables")} if study_in.is_file() else set()
     parameters, options = folder.split({name: value for name, value in needs.values.items() if name not in varied})
@@ -82,7 +90,7 @@ def _tell(folder: WorkflowFolder, study: str, directory: Path, needs: Demands | 
     if others and not study:
         click.echo(f"other studies of it, with --study: {', '.join(others)}")
     if needs is not None:
-        _tell_needs(directory, needs)
+        _tell_needs(folder, directory, needs)
         _tell_how_many(directory, needs)
     plain = " (or, in that directory: dakota -i study.in)" if shutil.which("dakota") else ""
     if not (directory / "study.in").is_file():
@@ -94,14 +102,18 @@ def _tell(folder: WorkflowFolder, study: str, directory: Path, needs: Demands | 
         click.echo(f"next:  {program()} study {directory}{plain}")
 
 
-def _tell_needs(directory: Path, needs: Demands) -> None:
+def _tell_needs(folder: WorkflowFolder, directory: Path, needs: Demands) -> None:
     """What runs there, and what site and scale still ask of the user."""
+    from ..render.published import LARGE
+
     site = needs.site
     click.echo(f"programs at {site.name}; give the paths of others under `software` in a copy of {site.path}:")
     for transformation, name in needs.programs.items():
         click.echo(f"  {transformation}: {name or 'none'}")
     if needs.values:
-        click.echo(f"scale: as published, {len(needs.values)} values")
+        click.echo("scale: as published, but for what study.in varies")
+    elif folder.spec.published:
+        click.echo(f"scale: the workflow's defaults; published values are for sites with `resources: {LARGE}`")
     if needs.unset or needs.missing:
         click.echo(f"still needed in {directory / 'study.yml'}:")
     for name, sources in needs.unset.items():

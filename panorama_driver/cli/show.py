@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ._runs import started, workflow_in
 
 if TYPE_CHECKING:
     from ..collector.completeness import Completeness
-    from ..metrics import JobMetrics, WorkflowMetrics
+    from ..metrics import JobMetrics, TaskMetrics, WorkflowMetrics
     from ..study.journal import Evaluation
 
 _MIB = 2**20
@@ -120,7 +121,7 @@ def _completeness(complete: Completeness) -> list[str]:
 def _jobs(metrics: WorkflowMetrics) -> list[str]:
     times = f"{'queue':>9} {'wall':>9} {'CPU':>9} {'util':>6}"
     head = f"{'job':<34} {'state':<10} {'tries':>5} {times} {'memory':>12} {'read':>12} {'written':>12}"
-    return [head, *(_job(job) for job in sorted(metrics.jobs, key=_order))]
+    return [head, *(line for job in sorted(metrics.jobs, key=_order) for line in _job(job))]
 
 
 def _order(job: JobMetrics) -> tuple[float, str]:
@@ -128,11 +129,23 @@ def _order(job: JobMetrics) -> tuple[float, str]:
     return (min(starts, default=float("inf")), job.job_id)
 
 
-def _job(job: JobMetrics) -> str:
+def _job(job: JobMetrics) -> Iterator[str]:
+    """The line of a job, and those of its tasks if they are several."""
+    several = len(job.tasks) > 1
+    name = f"{job.job_id} ({len(job.tasks)} tasks)" if several else job.job_id
+    tries, queue, share = str(len(job.attempts)), _seconds(job.queue_time), _share(job.cpu_utilization)
+    yield _line(job, name, job.state, tries, queue, share)
+    for task in job.tasks if several else ():
+        state = "unknown" if task.exit_code is None else f"exit {task.exit_code}"
+        yield _line(task, f"  {task.transformation or 'unknown'}_{task.task_id or 'unknown'}", state)
+
+
+def _line(
+    of: JobMetrics | TaskMetrics, name: str, state: str, tries: str = "", queue: str = "", share: str = ""
+) -> str:
     return (
-        f"{job.job_id:<34} {job.state:<10} {len(job.attempts):>5} {_seconds(job.queue_time):>9} "
-        f"{_seconds(job.wall_time):>9} {_seconds(job.cpu_time):>9} {_share(job.cpu_utilization):>6} "
-        f"{_mib(job.peak_memory):>12} {_mib(job.bytes_read):>12} {_mib(job.bytes_written):>12}"
+        f"{safe(name):<34} {state:<10} {tries:>5} {queue:>9} {_seconds(of.wall_time):>9} {_seconds(of.cpu_time):>9} "
+        f"{share:>6} {_mib(of.peak_memory):>12} {_mib(of.bytes_read):>12} {_mib(of.bytes_written):>12}"
     )
 
 

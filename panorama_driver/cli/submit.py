@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..study import client
-from ._common import absolute, assignments, inputs_option, json_option, prepare_study, program, tell_reply
+from ._common import absolute, assignments, inputs_option, json_option, prepare_study, program, site_name, tell_reply
 
 
 @click.command("submit")
@@ -57,7 +57,7 @@ def command(
     folder.values(*folder.split(values))
     find_site(site, Path(), assignments(variables)).check_engine("pegasus")
     home = (output or Path("runs") / f"{folder.spec.name}-{Path(site).stem}").resolve()
-    settings: dict[str, Any] = {"engine": "pegasus", "site": _site(site), "site_variables": assignments(variables)}
+    settings: dict[str, Any] = {"engine": "pegasus", "site": site_name(site), "site_variables": assignments(variables)}
     if ensemble:
         settings["ensemble"] = {"name": ensemble}
     if inputs:
@@ -72,12 +72,6 @@ def command(
         if reply["state"] == "handed":
             click.echo(reply["name"])
         click.echo(f"next:  {program()} status {home}", err=True)
-
-
-def _site(given: str) -> str:
-    """A path stays right when study.yml is elsewhere."""
-    path = Path(given).expanduser()
-    return str(path.resolve()) if path.is_file() else given
 
 
 def _number(home: Path, values: dict[str, Any]) -> str:

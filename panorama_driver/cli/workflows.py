@@ -13,7 +13,7 @@ import click
 
 from ..config import Scalar, shared_folder
 from ..errors import WorkflowError
-from ._common import json_option, program, write_json
+from ._common import json_option, program, safe, write_json
 from ._studies import study_names, study_path
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _show(workflow: str, as_json: bool) -> None:
         write_json(described)
         return
     for line in _told(folder, described):
-        click.echo(line)
+        click.echo(safe(line))
     click.echo(f"next:  {program()} init {workflow} mystudy")
 
 
@@ -174,7 +174,8 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def _check(folder: str, as_json: bool) -> int:
     """Check the workflow in FOLDER, a path or a name: its files, its graph at many values, its programs, its studies.
 
-    Nothing is run and nothing is written. Exit code 2 if some evaluation could not run.
+    No job is run and nothing is written, but build() is called: check what you would run. Exit code 2 if some
+    evaluation could not run.
 
     \b
     Example:
@@ -188,7 +189,7 @@ def _check(folder: str, as_json: bool) -> int:
         write_json([dataclasses.asdict(finding) | {"path": str(finding.path)} for finding in findings])
     else:
         for finding in findings:
-            click.echo(str(dataclasses.replace(finding, path=_short(finding.path))))
+            click.echo(safe(str(dataclasses.replace(finding, path=_short(finding.path)))))
         if not findings:
             click.echo(f"{Path(folder)}: nothing wrong found")
     return 2 if any(finding.level == "error" for finding in findings) else 0

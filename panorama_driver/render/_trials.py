@@ -22,13 +22,15 @@ from typing import Any, Literal
 
 from ..config import Scalar
 from ..errors import PanoramaError, ParameterError, WorkflowError
-from .bundle import _check_names, _raw_inputs
+from .bundle import check_jobs, find_source, raw_inputs
+from .clusters import cluster
 from .templates import read_text, render_text
 from .workflow import WorkflowFolder
 
 Kind = Literal["default", "published", "study", "single", "guess", "corner"]
 _LIMIT = 30.0  # [s] that one build may take
 _TOTAL = 90.0  # [s] that all of them may take
+_WORDS = 500  # characters of what the folder's own code complains of
 _PLACE = re.compile(r":(?:(?P<line>\d+)|\?)?:? (?P<words>.*)", re.DOTALL)
 _MEMORY = 4 << 30  # [bytes] that build() may ask for: a runaway shall not take the machine with it
 
@@ -127,7 +129,7 @@ def _next(receiver: Connection, program: Path, point: Point, limit: float) -> Tr
         return Trial(point, problems=(Problem(program, None, words),))
     try:
         trial: Trial = receiver.recv()
-    except EOFError:
+    except (EOFError, OSError):  # OSError: in the middle of what it told
         return Trial(point, problems=(Problem(program, None, "build() ended the process that called it"),))
     return trial
 
@@ -165,20 +167,16 @@ def _try(folder: WorkflowFolder, point: Point) -> Trial:
         return Trial(point, signature=f"refused: {problem}")
     try:
         abstract = folder.build(parameters, options)
-        _check_names(abstract, folder)
+        check_jobs(abstract, folder)
+        told = json.dumps(abstract, sort_keys=True)
+        cluster(abstract, program)
         properties = folder.properties({**options, **parameters})
     except PanoramaError as problem:
         return Trial(point, problems=(_placed(problem, program),), signature=f"fails: {problem}")
-    sources = {lfn: _found(folder, lfn, point.inputs) for lfn in _raw_inputs(abstract)}
+    sources = {lfn: find_source(folder, lfn, point.inputs) for lfn in raw_inputs(abstract)}
     texts, problems = _rendered(folder, sources, {**options, **parameters})
-    told = json.dumps([abstract, {lfn: str(path) for lfn, path in sources.items()}, texts, properties], sort_keys=True)
+    told += json.dumps([{lfn: str(path) for lfn, path in sources.items()}, texts, properties], sort_keys=True)
     return Trial(point, abstract, sources, problems, hashlib.sha256(told.encode()).hexdigest())
-
-
-def _found(folder: WorkflowFolder, lfn: str, inputs: Sequence[Path]) -> Path | None:
-    templates, data = folder.path / "templates", folder.path / "data"
-    places = (templates / f"{lfn}.j2", templates / lfn, *(path / lfn for path in inputs), data / lfn)
-    return next((place for place in places if place.is_file()), None)
 
 
 def _rendered(
@@ -201,7 +199,7 @@ def _placed(problem: PanoramaError, path: Path) -> Problem:
         path = path.parent / "workflow.yml"
     cause = problem.__cause__
     if cause is not None:
-        return Problem(path, _line_in(path, cause), f"{type(cause).__name__}: {cause}")
+        return Problem(path, _line_in(path, cause), f"{type(cause).__name__}: {cause}"[:_WORDS])
     told = _PLACE.fullmatch(str(problem).removeprefix(str(path)))
     if told is None:
         return Problem(path, None, str(problem))

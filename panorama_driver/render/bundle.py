@@ -109,18 +109,11 @@ def render(
     """
     parameters, options = folder.values(parameters, options)
     directory = directory.resolve()
-    abstract = folder.build(parameters, options)
-    _check_names(abstract, folder)
+    abstract, clustered = build_for(folder, site, parameters, options, watched=monitoring is not None)
     chosen = {
         name: site.choose(name, folder.spec.transformations[name].candidates)
         for name in _transformations(abstract, folder)
     }
-    _give_resources(abstract, folder.spec.resources.get(site.notes.resources, {}))
-    if monitoring is not None:
-        _give_defaults(abstract, site.notes)
-    clustered = cluster(abstract, folder.path / "workflow.py")
-    if monitoring is not None:
-        _give_threads(abstract, site.notes)
     bundle = Bundle(
         path=str(directory),
         workflow=folder.spec.name,
@@ -166,6 +159,32 @@ def load_bundle(directory: Path) -> Bundle:
         return msgspec.json.decode(path.read_bytes(), type=Bundle)
     except (OSError, msgspec.DecodeError) as problem:
         raise WorkflowError(f"{path}: not a bundle that can be run: {problem}; render it again") from None
+
+
+def build_for(
+    folder: WorkflowFolder,
+    site: Site,
+    parameters: Mapping[str, Scalar],
+    options: Mapping[str, Scalar],
+    *,
+    watched: bool = True,
+) -> tuple[dict[str, Any], bool]:
+    """The abstract workflow with what its jobs need at a site, and whether some of them run as one.
+
+    Raises
+    ------
+    WorkflowError
+        It cannot be built, or no engine could run it.
+    """
+    abstract = folder.build(parameters, options)
+    check_jobs(abstract, folder)
+    _give_resources(abstract, folder.spec.resources.get(site.notes.resources, {}))
+    if watched:
+        _give_defaults(abstract, site.notes)
+    clustered = cluster(abstract, folder.path / "workflow.py")
+    if watched:
+        _give_threads(abstract, site.notes)
+    return abstract, clustered
 
 
 def _transformations(abstract: dict[str, Any], folder: WorkflowFolder) -> list[str]:
@@ -220,7 +239,8 @@ def _stdin_last(abstract: dict[str, Any]) -> None:
             job["stdin"] = job.pop("stdin")
 
 
-def _raw_inputs(abstract: dict[str, Any]) -> list[str]:
+def raw_inputs(abstract: Mapping[str, Any]) -> list[str]:
+    """Files that jobs read and none makes."""
     uses = [use for job in abstract["jobs"] for use in job.get("uses", [])]
     made = {use["lfn"] for use in uses if use["type"] == "output"}
     return list(dict.fromkeys(use["lfn"] for use in uses if use["type"] == "input" and use["lfn"] not in made))
@@ -234,7 +254,7 @@ def _inputs(
     site: Site,
     inputs: Sequence[Path],
 ) -> list[dict[str, Any]]:
-    lfns = _raw_inputs(abstract)
+    lfns = raw_inputs(abstract)
     return [_replica(lfn, site, _provide(folder, lfn, variables, directory, inputs)) for lfn in lfns]
 
 
@@ -255,7 +275,10 @@ def _provide(
     pegasus-transfer puts in environment variables for every `$NAME` of a path, and cannot be told not to; a file with a
     path like that is linked to from the bundle.
     """
-    source, target = _source(folder, lfn, inputs), directory / "inputs" / lfn
+    source, target = find_source(folder, lfn, inputs), directory / "inputs" / lfn
+    if source is None:
+        looked = ", ".join(map(str, (folder.path / "templates", *inputs, folder.path / "data")))
+        raise WorkflowError(f"{folder.path}: a job needs the file {lfn!r}, which is in none of {looked}")
     ours = next((kind for kind in ("templates", "data") if source.is_relative_to(folder.path / kind)), "")
     target.unlink(missing_ok=True)  # of an earlier rendering; to write through a link would change the user's file
     if not ours and _PLAIN_PATH.fullmatch(str(source)):
@@ -271,32 +294,54 @@ def _provide(
     return _own_path(lfn)
 
 
-def _source(folder: WorkflowFolder, lfn: str, inputs: Sequence[Path]) -> Path:
-    """Where a raw input is: a template, a file of the study's own folders, or one that comes with the workflow.
+def find_source(folder: WorkflowFolder, lfn: str, inputs: Sequence[Path] = ()) -> Path | None:
+    """Where a raw input is: a template, a file of the study's own folders, or one that comes with the workflow."""
+    templates, data = folder.path / "templates", folder.path / "data"
+    places = (templates / f"{lfn}.j2", templates / lfn, *(path / lfn for path in inputs), data / lfn)
+    return next((place for place in places if place.is_file()), None)
+
+
+def check_jobs(abstract: Mapping[str, Any], folder: WorkflowFolder) -> None:
+    """Refuse what no engine could run, of all that build() may make.
 
     Raises
     ------
     WorkflowError
-        None of these places has it.
+        A file name leads out of the bundle; a job's name is no file name, as records are called so; it needs what is no
+        number; or a dependency is on a job that the workflow does not have.
     """
-    templates, data = folder.path / "templates", folder.path / "data"
-    for place in (templates / f"{lfn}.j2", templates / lfn, *(path / lfn for path in inputs), data / lfn):
-        if place.is_file():
-            return place
-    looked = ", ".join(map(str, (templates, *inputs, data)))
-    raise WorkflowError(f"{folder.path}: a job needs the file {lfn!r}, which is in none of {looked}")
-
-
-def _check_names(abstract: dict[str, Any], folder: WorkflowFolder) -> None:
-    """Refuse file names that lead out of the bundle, and job names that are no file names: records are called so."""
+    where = folder.path / "workflow.py"
     for job in abstract["jobs"]:
-        streams = [job[name] for name in ("stdin", "stdout", "stderr") if name in job]
-        for name in [use["lfn"] for use in job.get("uses", [])] + streams:
-            if not name or os.path.isabs(name) or ".." in name.split("/"):
-                raise WorkflowError(f"{folder.path / 'workflow.py'}: file name {name!r} leads out of the bundle")
-        for name in (job["id"], job["name"]):
-            if "/" in name:
-                raise WorkflowError(f"{folder.path / 'workflow.py'}: job {name!r}: its name may not have a '/'")
+        _check_names(job, where)
+        _check_needs(job, where)
+    known = {job["id"] for job in abstract["jobs"]}
+    for edge in abstract.get("jobDependencies", []):
+        for name in (edge["id"], *edge["children"]):
+            if name not in known:
+                raise WorkflowError(
+                    f"{where}: a dependency names job {name!r}, which is not there: give it to add_jobs"
+                )
+
+
+def _check_names(job: Mapping[str, Any], where: Path) -> None:
+    streams = [job[name] for name in ("stdin", "stdout", "stderr") if name in job]
+    for name in [use["lfn"] for use in job.get("uses", [])] + streams:
+        if not name or os.path.isabs(name) or ".." in name.split("/"):
+            raise WorkflowError(f"{where}: file name {name!r} leads out of the bundle")
+    for name in (job["id"], job["name"]):
+        if "/" in name:
+            raise WorkflowError(f"{where}: job {name!r}: its name may not have a '/'")
+
+
+def _check_needs(job: Mapping[str, Any], where: Path) -> None:
+    profile = job.get("profiles", {}).get("pegasus", {})
+    for key in filter(profile.__contains__, Resources.__struct_fields__):
+        try:
+            profile[key] = msgspec.convert(profile[key], int, strict=False)
+        except msgspec.ValidationError:
+            raise WorkflowError(
+                f"{where}: job {job['id']!r}: {key} is {profile[key]!r}, which is no whole number"
+            ) from None
 
 
 def _transformation_catalog(

@@ -1,7 +1,7 @@
 """Looks a workflow folder through and tells, before anything runs, what is wrong with it and what to do.
 
 The workflow is built, and its templates are rendered, at its defaults, at its published values, at the ends of each
-parameter's range and at corners of them all. Nothing is run, and nothing is written into the folder.
+parameter's range and at corners of them all. No job is run, and nothing is written into the folder.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import itertools
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ __all__ = ["Finding", "Point", "Report", "check", "key_lines", "line_of"]
 
 Level = Literal["error", "warning", "note"]
 _MOST = 64  # points at which a workflow is built
+_DEEPEST = 4  # keys that lead to another in workflow.yml and study.yml; YAML itself may go round in circles
 _SHOWN = 3  # names of many that have the same trouble
 _JOB_NAME = re.compile(r"[\w.+-]+", re.ASCII)
 _PYTHON = re.compile(r"#!.*\bpython[0-9.]*\b")
@@ -180,7 +182,7 @@ def _ends(parameter: Parameter) -> list[Scalar]:
         return list(dict.fromkeys((parameter.choices[0], parameter.choices[-1])))
     if parameter.bounds is None or parameter.type == "str":
         return []
-    return [int(end) if parameter.type == "int" else end for end in parameter.bounds]
+    return [int(end) if parameter.type == "int" else end for end in parameter.bounds if math.isfinite(end)]
 
 
 def _others(parameter: Parameter) -> list[Scalar]:
@@ -252,11 +254,10 @@ def _candidates(look: _Look) -> Iterator[Finding]:
                 yield look.at("error", keys, "a candidate has either a program or a script: write one of them")
             elif candidate.script is not None:
                 yield from _script(look, candidate)
-        lacking = here and [f"{each.name} ({here.lacking(each)})" for each in transformation.candidates]
-        if here and lacking and all(here.lacking(each) for each in transformation.candidates):
-            words = (
-                f"nothing can do it on this machine: {'; '.join(lacking)}; install one, or run at a site that has it"
-            )
+        lacking = [(each.name, here.lacking(each)) for each in transformation.candidates] if here else []
+        if lacking and all(words for _, words in lacking):
+            told = "; ".join(f"{program} ({words})" for program, words in lacking)
+            words = f"nothing can do it on this machine: {told}; install one, or run at a site that has it"
             yield look.at("warning", keys, words)
 
 
@@ -531,7 +532,8 @@ def key_lines(path: Path) -> dict[tuple[str, ...], int]:
             for key, value in node.value:
                 here = (*keys, str(key.value))
                 found[here] = key.start_mark.line + 1
-                walk(value, here)
+                if len(here) < _DEEPEST:
+                    walk(value, here)
 
     walk(yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), ())
     return found

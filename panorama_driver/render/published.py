@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config import Scalar
 from ..errors import SiteError
-from ._trials import _found
-from .bundle import _raw_inputs
+from .bundle import build_for, find_source, raw_inputs
+from .clusters import together
 from .site import Site, _how_to_give, _sources, find_site
-from .workflow import Resources, WorkflowFolder
+from .workflow import WorkflowFolder
 
-_LARGE = "hpc"  # the set of resources that goes with the published scale
+LARGE = "hpc"  # the set of resources that goes with the published scale
 _RUNTIME = 1800  # [s] that a job is taken to need which nobody says anything of
 
 
@@ -36,7 +36,7 @@ class Demands:
     path_time : float
         Time of the longest chain of jobs, if each takes all that its `runtime` allows [s].
     missing : tuple of str
-        Raw inputs that the workflow's folder has not.
+        Raw inputs that neither the workflow's folder nor the study's own have.
     """
 
     site: Site
@@ -47,7 +47,13 @@ class Demands:
     missing: tuple[str, ...]
 
 
-def demands(folder: WorkflowFolder, site: str, relative_to: Path, values: Mapping[str, Scalar]) -> Demands:
+def demands(
+    folder: WorkflowFolder,
+    site: str,
+    relative_to: Path,
+    values: Mapping[str, Scalar],
+    inputs: Sequence[Path] = (),
+) -> Demands:
     """What `folder` asks for at the site that a name or a path means.
 
     Parameters
@@ -60,6 +66,8 @@ def demands(folder: WorkflowFolder, site: str, relative_to: Path, values: Mappin
         Where a path of a site starts.
     values : mapping
         What the study sets by itself; the published values come over it.
+    inputs : sequence of Path
+        The study's own folders with raw input files.
 
     Raises
     ------
@@ -69,16 +77,27 @@ def demands(folder: WorkflowFolder, site: str, relative_to: Path, values: Mappin
         The workflow cannot be built with these values.
     """
     where, unset = _without_variables(site, relative_to)
-    published = folder.spec.published if where.notes.resources == _LARGE else {}
-    abstract = folder.build(*folder.values(*folder.split({**values, **published})))
+    published = folder.spec.published if where.notes.resources == LARGE else {}
+    abstract, _ = build_for(folder, where, *folder.values(*folder.split({**values, **published})))
     return Demands(
         site=where,
         unset=unset,
         programs={name: _program(where, folder, name) for name in folder.spec.transformations},
         values=published,
-        path_time=_path_time(abstract, folder.spec.resources.get(where.notes.resources, {}), where),
-        missing=tuple(lfn for lfn in _raw_inputs(abstract) if _found(folder, lfn, ()) is None),
+        path_time=_path_time(abstract),
+        missing=tuple(lfn for lfn in raw_inputs(abstract) if find_source(folder, lfn, inputs) is None),
     )
+
+
+def resources_at(site: str, relative_to: Path) -> str:
+    """Name of the set of resources that jobs get at the site that a name or a path means.
+
+    Raises
+    ------
+    SiteError
+        There is no such site, or its file is wrong.
+    """
+    return _without_variables(site, relative_to)[0].notes.resources
 
 
 def _without_variables(name: str, relative_to: Path) -> tuple[Site, dict[str, tuple[str, ...]]]:
@@ -105,19 +124,20 @@ def _program(site: Site, folder: WorkflowFolder, name: str) -> str | None:
     return next((candidate.name for candidate in candidates if not site.lacking(candidate)), None)
 
 
-def _path_time(abstract: Mapping[str, Any], table: Mapping[str, Resources], site: Site) -> float:
-    times = {job["id"]: _time(job, table, site) for job in abstract["jobs"]}
-    before: dict[str, set[str]] = {job: set() for job in times}
+def _path_time(abstract: Mapping[str, Any]) -> float:
+    """Of the executable workflow, where the tasks of a clustered job run one after the other."""
+    clusters = together(abstract["jobs"])
+    unit = {job["id"]: number for number, members in enumerate(clusters) for job in members}
+    before: dict[int, set[int]] = {number: set() for number in range(len(clusters))}
     for edge in abstract.get("jobDependencies", []):
         for child in edge["children"]:
-            before[child].add(edge["id"])
-    ends: dict[str, float] = {}
-    for job in graphlib.TopologicalSorter(before).static_order():
-        ends[job] = times[job] + max((ends[parent] for parent in before[job]), default=0.0)
+            before[unit[child]] |= {unit[edge["id"]]} - {unit[child]}
+    ends: dict[int, float] = {}
+    for number in graphlib.TopologicalSorter(before).static_order():
+        start = max((ends[parent] for parent in before[number]), default=0.0)
+        ends[number] = start + sum(map(_time, clusters[number]))
     return max(ends.values(), default=0.0)
 
 
-def _time(job: Mapping[str, Any], table: Mapping[str, Resources], site: Site) -> float:
-    needs = table.get(job["id"]) or table.get(job["name"]) or Resources()
-    own = job.get("profiles", {}).get("pegasus", {}).get("runtime")
-    return float(needs.runtime or own or site.notes.defaults.runtime or _RUNTIME)
+def _time(job: Mapping[str, Any]) -> float:
+    return float(job["profiles"]["pegasus"].get("runtime", _RUNTIME))

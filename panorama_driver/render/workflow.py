@@ -328,18 +328,17 @@ def _value(what: str, name: str, value: Scalar, spec: Parameter) -> Scalar:
 
 def _files(path: Path) -> Iterator[Path]:
     for name in _DEFINING:
-        part = path / name
-        yield from sorted(p for p in part.rglob("*") if p.is_file()) if part.is_dir() else [part]
+        yield from (p for p in [path / name, *sorted((path / name).rglob("*"))] if p.is_file())
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    return tuple((str(p), s.st_mtime_ns, s.st_size) for p in _files(path) if p.exists() for s in [p.stat()])
+    return tuple((str(p), s.st_mtime_ns, s.st_size) for p in _files(path) for s in [p.stat()])
 
 
 def _digest(path: Path) -> str:
     whole = hashlib.sha256()
     for file in _files(path):
-        if file.exists() and "__pycache__" not in file.parts:
+        if "__pycache__" not in file.parts:
             content = file.read_bytes()
             whole.update(f"{file.relative_to(path)}\0{len(content)}\0".encode())
             whole.update(content)

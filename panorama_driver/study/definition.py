@@ -18,6 +18,7 @@ from ..objective import Responses
 from ..render import Site, WorkflowFolder, find_site, find_workflow
 
 VALUE, GRADIENT, HESSIAN = 1, 2, 4
+_MOST_INPUTS = 10_000
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -176,8 +177,18 @@ def _stamps(folders: Iterable[Path]) -> list[list[str | int]]:
 
 
 def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Files below a folder, through links too; a link to a folder above itself leads no further."""
+    """Files below a folder, through links too; a link to a folder above itself leads no further.
+
+    They are looked at again for each evaluation: of many, on a file system of a cluster, that would take minutes.
+    """
+    seen = 0
     for base, folders, names in os.walk(folder, followlinks=True):
+        seen += 1 + len(names)
+        if seen > _MOST_INPUTS:
+            raise StudyError(
+                f"inputs: {folder}: has more than {_MOST_INPUTS} files and folders below it; "
+                "name one that has only what the workflow reads"
+            )
         above = f"{os.path.realpath(base)}/"
         folders[:] = [name for name in folders if not above.startswith(f"{os.path.realpath(f'{base}/{name}')}/")]
         for name in names:

@@ -146,11 +146,52 @@ def test_a_large_site_gets_the_published_scale_but_for_what_dakota_varies(folder
     assert "go: bin/go.py" in words
 
 
+def test_a_large_site_gets_the_study_that_is_made_for_it_unless_told(folder: Path, tmp_path: Path) -> None:
+    for suffix in (".in", ".yml"):
+        shutil.copyfile(study_path(folder, "", suffix), study_path(folder, "hpc", suffix))
+    study_path(folder, "hpc", ".in").write_text("# for large machines\nvariables\n  active all\n")
+    for directory, site in (("large", "cori"), ("small", "condorpool")):
+        said(init(folder, directory, "--site", site))
+    assert (tmp_path / "large" / "study.in").read_text().startswith("# for large machines")
+    assert (tmp_path / "small" / "study.in").read_bytes() == study_path(folder, "", ".in").read_bytes()
+    said(init(folder, "other", "--site", "cori", "--study", "other"))
+    assert (tmp_path / "other" / "study.in").read_text().startswith("# the other")
+
+
+def test_the_time_of_clustered_jobs_is_that_of_one_after_the_other(folder: Path, tmp_path: Path) -> None:
+    program = folder / "workflow.py"
+    text = program.read_text().replace("_id=name)", "_id=name).add_pegasus_profile(clusters_size=3)")
+    program.write_text(text.replace(".add_dependency(jobs[1], parents=[jobs[0]])", ""))
+    needs = demands(find_workflow(str(folder), HERE), "cori", HERE, {})
+    assert needs.path_time == 7200 + 5400 + 1800  # the last is what the site gives to who says nothing
+
+
 def test_a_small_site_keeps_the_defaults(folder: Path, tmp_path: Path) -> None:
-    said(init(folder, "made", "--site", "condorpool"))
+    assert "scale: the workflow's defaults; published values are" in said(init(folder, "made", "--site", "condorpool"))
     study = load_study(tmp_path / "made" / "study.yml")
     assert (study.engine, study.parameters, study.options) == ("pegasus", {}, {})
     assert study.timeout_seconds == (1 + 24) * 3600
+
+
+def test_a_study_yml_that_is_no_yaml_is_refused_with_its_line(folder: Path, tmp_path: Path) -> None:
+    (folder / "study.yml").write_text("workflow: .\nresponses: [\n")
+    assert "study.yml:3: not YAML" in str(init(folder, "made").exception)
+    assert not (tmp_path / "made").exists()
+
+
+def test_raw_files_that_the_study_brings_are_not_asked_for(folder: Path, tmp_path: Path) -> None:
+    (folder / "inputs" / "raw.txt").write_text("")
+    assert "inputs: FOLDER" not in said(init(folder, "made", "--study", "other", "--site", "cori"))
+    assert load_study(tmp_path / "made" / "study.yml").inputs == str(folder / "inputs")
+
+
+def test_a_study_yml_in_braces_is_made_for_a_site_too(folder: Path, tmp_path: Path) -> None:
+    (folder / "study.yml").write_text('# as JSON\n{"workflow": ".", "responses": {"time": "workflow.makespan"}}\n')
+    said(init(folder, "here"))
+    assert load_study(tmp_path / "here" / "study.yml").workflow == str(folder)
+    said(init(folder, "made", "--site", "cori"))
+    study = load_study(tmp_path / "made" / "study.yml")
+    assert (study.workflow, study.site, study.options) == (str(folder), "cori", {"m": 50, "k": "a: b"})
 
 
 def test_more_evaluations_than_an_ensemble_runs_are_told(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PARABOLA
+from tests.conftest import DATA, PARABOLA
 
 MakeStudy = Callable[..., Path]
 
@@ -124,6 +124,17 @@ def test_show_tells_an_evaluation_job_by_job(finished: Path) -> None:
     assert jobs["square_last"]["cpu_time"] > 0
     by_workflow = panorama("show", told["metrics"]["wf_uuid"][:8], "--study", finished, "--json").stdout
     assert json.loads(by_workflow) == told
+
+
+def test_show_tells_a_clustered_job_task_by_task(tmp_path: Path) -> None:
+    assert panorama("run", DATA / "workflows" / "clusters", "-o", tmp_path / "s").returncode == 0
+    done = panorama("show", "1", "--study", tmp_path / "s")
+    panorama("stop", tmp_path / "s")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    place = next(number for number, line in enumerate(lines) if line[:3] == ["merge_group0", "(4", "tasks)"])
+    assert [line[:3] for line in lines[place + 1 : place + 5]] == [
+        [name, "exit", "0"] for name in ("part_g0-0", "part_g0-1", "part_g0-2", "join_join0")
+    ]
 
 
 def test_show_of_something_unknown_names_what_there_is(finished: Path) -> None:

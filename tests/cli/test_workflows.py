@@ -151,6 +151,14 @@ def test_check_takes_a_name_and_refuses_what_is_no_folder(tmp_path: Path) -> Non
     assert (done.returncode, "nearest: sns_nanodiamond" in done.stderr) == (2, True)
 
 
+def test_what_a_folder_says_cannot_command_the_terminal(folder: Path) -> None:
+    program = folder / "workflow.py"
+    program.write_text(program.read_text().replace("curve = ", r"raise OSError('\x1b[2J')" + "\n    curve = ", 1))
+    done = panorama("workflows", "check", folder)
+    assert "OSError: \\x1b[2J" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
 def test_a_warning_is_no_error(folder: Path) -> None:
     change(folder / "workflow.yml", "options:", "options:\n  lid: {type: bool, default: false}")
     done = panorama("workflows", "check", folder)

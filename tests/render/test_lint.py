@@ -228,11 +228,39 @@ def test_what_tells_of_the_folder_itself_needs_no_job(folder: Path) -> None:
             "first.add_outputs(File('x')).add_inputs(File('y')), second.add_outputs(File('y')).add_inputs(File('x'))",
             "error: jobs: wait for each other: ",
         ),
+        (
+            "first.add_outputs(File('x')).add_pegasus_profile(label='l'), second.add_inputs(File('x'));"
+            " second.add_pegasus_profile(label='a b')",
+            "error: build: job 'b': label 'a b'",
+        ),
+        ("first.add_pegasus_profile(cores='many')", "error: build: job 'a': cores is 'many', which is no whole number"),
     ],
 )
 def test_a_graph_that_cannot_be_run_is_told(folder: Path, edges: str, words: str) -> None:
     (folder / "workflow.py").write_text(_CHAIN % edges)
     assert [str(finding) for finding in found(folder) if words in str(finding)]
+
+
+def test_a_dependency_on_a_job_that_was_never_added_is_told(folder: Path) -> None:
+    text = (_CHAIN % "third = Job('compare', _id='c')").replace(
+        "second)\n", "second).add_dependency(third, parents=[first])\n"
+    )
+    (folder / "workflow.py").write_text(text)
+    assert [f.message for f in found(folder) if f.message.startswith("a dependency names job 'c', which is not there")]
+
+
+@pytest.mark.parametrize("name", ["workflow.yml", "workflow.py"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert "no such file" in found(folder)[0].message
+
+
+def test_bounds_without_an_end_and_a_yaml_that_holds_itself_are_read(folder: Path) -> None:
+    change(folder, "workflow.yml", "options:\n", "options:\n  n: {type: int, bounds: [0, .inf], default: 1}\n")
+    assert [finding.keyword for finding in found(folder)] == ["options.n"]  # nothing depends on it
+    change(folder, "workflow.yml", "options:\n", "published: &all {n: *all}\noptions:\n")
+    assert "published" in found(folder)[0].message
 
 
 def test_many_of_a_kind_are_one_finding(folder: Path) -> None:
@@ -315,6 +343,7 @@ def test_raw_files_of_other_scales_are_a_note_and_of_a_study_are_looked_for(fold
         ("import os; os._exit(3)", "build() ended the process that called it"),
         ("raise SystemExit('enough')", "build() ended the process that called it"),
         ("list(range(10**12))", "MemoryError"),
+        ("raise OSError('x' * 10**7)", "OSError: xxx"),
         ("import subprocess; subprocess.run(['sleep', '60'])", "build() was still at work after 0.5 s"),
     ],
 )
@@ -324,6 +353,7 @@ def test_a_build_that_runs_away_is_ended_and_told(folder: Path, body: str, words
     points = [Point("default", "the defaults"), Point("single", "rate = 1", {"rate": 1.0})]
     [first, *_] = trials(folder, points, limit=0.5)
     assert words in first.problems[0].message
+    assert len(first.problems[0].message) < 1000
     assert time.monotonic() - began < 20  # the sleep of a minute was ended too
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert not [child for child in children if b"sleep" in Path(f"/proc/{child}/cmdline").read_bytes()]

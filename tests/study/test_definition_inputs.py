@@ -87,6 +87,18 @@ def test_links_are_followed_and_one_that_leads_back_or_nowhere_does_no_harm(
     assert key(home) != before
 
 
+def test_a_folder_of_more_files_than_can_be_looked_at_each_time_is_refused(
+    make_study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(tmp_path / "inputs")
+    home = make_study(inputs="../inputs")
+    monkeypatch.setattr("panorama_driver.study.definition._MOST_INPUTS", 3)
+    key(home)  # two folders, one file
+    (tmp_path / "inputs/more.txt").write_text("")
+    with pytest.raises(StudyError, match="inputs: has more than 3 files and folders below it; name one"):
+        key(home)
+
+
 def test_an_evaluation_reads_the_file_where_it_is(make_study: Callable[..., Path], tmp_path: Path) -> None:
     from panorama_driver.study import client
 
