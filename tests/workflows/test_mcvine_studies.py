@@ -57,6 +57,7 @@ def test_a_scan_gives_events_spectrum_and_fit_the_same_bytes_in_one_slot_and_in_
     fit = json.loads(one["fit.json"])
     assert fit["points"] == 51
     assert fit["chi2_total"] == pytest.approx(51 * fit["chi2"])
+    assert fit["synthetic_reference"] is True
 
 
 def test_an_unknown_material_is_told_in_the_failure_of_the_evaluation(run: Run) -> None:
@@ -117,8 +118,8 @@ def studied(
 
 
 def test_a_small_study_finds_the_temperature_of_the_sample(tmp_path: Path, dakota: str) -> None:
-    """The shipped study with half its iterations and a fifth of its neutrons, which double the uncertainty."""
-    rows = studied(tmp_path / "study", dakota, iterations=3, options={"ncount": 100_000, "beam_ncount": 5000})
+    """The shipped study with half its iterations and two fifths of its neutrons, which double the uncertainty."""
+    rows = studied(tmp_path / "study", dakota, iterations=3, options={"ncount": 200_000, "beam_ncount": 5000})
     assert len(rows) == 7
     temperature, chi2 = min(rows, key=lambda row: row[1])
     assert temperature == pytest.approx(300, abs=20)
@@ -142,4 +143,4 @@ def test_a_crystal_reflects_at_some_angles_and_shakes_at_all(tmp_path: Path, dak
     angles, elastic, inelastic = zip(*rows, strict=True)
     assert angles == (0, 5, 10, 15, 20, 25, 30, 35)
     assert max(elastic) > 10 * min(elastic)
-    assert max(inelastic) < 1.1 * min(inelastic)
+    assert max(inelastic) < 1.15 * min(inelastic)

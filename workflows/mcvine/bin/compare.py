@@ -37,6 +37,8 @@ def read(path: str) -> dict[str, Any]:
     for key in COLUMNS:
         if not isinstance(found[key], list) or not all(_is_number(value) for value in found[key]):
             raise InputError(f"{path}: {key} must be a list of finite numbers")
+    if not _is_number(found["elastic_limit_mev"]):
+        raise InputError(f"{path}: elastic_limit_mev is {found['elastic_limit_mev']!r}; it must be a number of meV")
     bins = len(found["energy_edges_mev"]) - 1
     if not bins == len(found["intensity"]) == len(found["sigma"]):
         raise InputError(f"{path}: {bins} bins have {len(found['intensity'])} intensities")
@@ -85,7 +87,8 @@ def main(arguments: list[str]) -> int:
     partial = f"{target}.{os.getpid()}.part"
     try:
         spectrum = read(mine)
-        fit = compare(spectrum, read(theirs), theirs)
+        reference = read(theirs)
+        fit = {**compare(spectrum, reference, theirs), "synthetic_reference": reference.get("synthetic") is True}
         shares = {key: spectrum[key] for key in ("elastic_fraction", "inelastic_fraction") if key in spectrum}
         Path(partial).write_text(json.dumps({**fit, **shares}, indent=1) + "\n", encoding="utf-8")
         os.replace(partial, target)

@@ -10,13 +10,13 @@ scattering), and the files that the jobs after it read. SAMPLE.yml is YAML in it
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import os
 import re
 import sys
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 INSTRUMENTS = ("ARCS", "SEQUOIA")
 LENGTHS = {"m": 1000.0, "cm": 10.0, "mm": 1.0}
@@ -62,14 +62,14 @@ def layout(sample: dict[str, Any], instrument: str) -> dict[str, str]:
     radius = quantity(sample, "shape.cylinder.radius", LENGTHS)
     height = quantity(sample, "shape.cylinder.height", LENGTHS)
     temperature = quantity(sample, "temperature", {"K": 1.0})
-    name, material = quoteattr(sample["name"]), quoteattr(sample["material"])
+    name, material = html.escape(sample["name"]), html.escape(sample["material"])
     assembly = (
-        f'<?xml version="1.0"?>\n<SampleAssembly name="sampleassembly">\n <Sample name={name} type="sample">\n'
+        f'<?xml version="1.0"?>\n<SampleAssembly name="sampleassembly">\n <Sample name="{name}" type="sample">\n'
         f'  <Shape>\n   <cylinder radius="{radius:.9g}*mm" height="{height:.9g}*mm"/>\n  </Shape>\n </Sample>\n'
         "</SampleAssembly>\n"
     )
     scatterer = (
-        f'<?xml version="1.0"?>\n<scatterer material={material}>\n'
+        f'<?xml version="1.0"?>\n<scatterer material="{material}">\n'
         f' <temperature unit="K">{temperature:.9g}</temperature>\n</scatterer>\n'
     )
     return {

@@ -104,7 +104,10 @@ def read_bins(settings: Mapping[str, Any], path: Path) -> Bins:
     """The histogram's bins."""
     edges = []
     for key in ("energy_mev", "q_per_angstrom"):
-        low, high, step = settings[key]
+        try:
+            low, high, step = map(float, settings[key])
+        except (TypeError, ValueError):
+            low = high = step = math.nan
         if not (step > 0 and high > low and (high - low) / step <= 100_000):
             raise InputError(f"{path}: {key} is {settings[key]}; it must be smallest, largest, width of a bin")
         edges.append(low + step * np.arange(round((high - low) / step) + 1))
@@ -121,7 +124,7 @@ def read_run(path: str) -> Run:
     with file:
         try:
             return whole_run(file, path)
-        except OSError as problem:
+        except (OSError, AttributeError, TypeError, ValueError) as problem:  # damaged, or of another shape or kind
             raise InputError(f"{path}: damaged: {problem}; simulate this angle again") from None
 
 

@@ -7,8 +7,8 @@ Stands in for mcvine's `sim` where a site has none. As there, the configuration 
 `scattering`, beam and sample assembly are beside it, and the events go to work_A/sim_A.nxs below it.
 
 NCrystal's MiniMC carries the neutrons through the sample with multiple scattering and absorption; each that leaves it
-flies on to a cylinder of detectors. Energies are drawn in strata of equal intensity of the beam. Clock zero is the
-proton pulse. A neutron changes its speed where its last way comes nearest to its first: exact if it scattered once.
+flies on to a cylinder of detectors. Energies follow the beam's histogram of `STRATA` bins. Clock zero is the proton
+pulse. A neutron changes its speed where its last way comes nearest to its first: exact if it scattered once.
 One thread and a seed made of seed and angle: same files, same angle, same bytes, in whatever order the angles run.
 """
 
@@ -38,8 +38,8 @@ Real = NDArray[np.float64]
 
 SPEED = 437.393362
 """Speed of a neutron of 1 meV [m/s] (CODATA 2018)."""
-STRATA = 8
-"""Parts of the beam of equal intensity, each simulated by itself."""
+STRATA = 12
+"""Parts of the beam of equal width in energy, each simulated by itself with its share of the neutrons."""
 SOURCE = 0.1
 """Where the beam starts, before the middle of the sample [m]."""
 KEPT = ("x", "y", "z", "ux", "uy", "uz", "ekin", "w", "x0", "y0", "ekin0", "nscat")
@@ -96,10 +96,10 @@ class Detector:
         return np.asarray(np.arccos(centres[:, 2] / np.linalg.norm(centres, axis=1)))
 
     def solid_angle(self) -> Real:
-        """Solid angle of each pixel [sr]."""
-        centres = self.centres()
+        """Solid angle of each pixel [sr]; none behind the beam stop."""
         area = self.radius * math.radians(self.last - self.first) / self.columns * 2 * self.half_height / self.rows
-        return np.asarray(area * self.radius / np.linalg.norm(centres, axis=1) ** 3)
+        seen = self.two_theta() >= math.radians(self.beam_stop)
+        return np.asarray(seen * area * self.radius / np.linalg.norm(self.centres(), axis=1) ** 3)
 
 
 @dataclass(frozen=True)
@@ -231,11 +231,11 @@ def seeds(seed: int, angle: float) -> Iterator[int]:
 
 def strata(energies: Real, count: int) -> Iterator[tuple[float, float, int]]:
     """Energies from, to [meV] and number of neutrons of each stratum."""
-    edges = np.quantile(energies, np.linspace(0, 1, STRATA + 1))
-    shares = np.diff(np.linspace(0, count, STRATA + 1).astype(np.int64))
+    found, edges = np.histogram(energies, STRATA)
+    shares = np.diff(np.rint(np.append(0, found).cumsum() / len(energies) * count).astype(np.int64))
     for low, high, share in zip(edges[:-1], edges[1:], shares, strict=True):
         if share:
-            yield float(low), float(max(high, low + 1e-6)), int(share)
+            yield float(low), float(high), int(share)
 
 
 def transport(sample: Sample, energies: tuple[float, float], count: int, seed: int, limit: str) -> dict[str, Real]:
