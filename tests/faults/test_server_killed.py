@@ -14,7 +14,7 @@ from .studies import DRIVER, OFFSET, Kill, Study, wait_for
 
 POINTS = [0.1, 0.5]
 RENDERING = Kill("server", "open", "*/evaluations/*/workflow.yml")
-JUST_STARTED = Kill("server", "open", "/proc/*/stat", nth=2)  # a job runs, its process is not yet written down
+JUST_STARTED = Kill("server", "subprocess.Popen", nth=3)  # a job has just started, and the next is about to
 NEXT = Kill("server", "subprocess.Popen", nth=4)  # a job has ended well, what follows it does not run yet
 MORE = [
     Kill("server", "open", "*/output/result.json"),  # answering
@@ -24,7 +24,6 @@ MORE = [
     Kill("server", "open", "*/run/events.jsonl"),
     Kill("server", "os.symlink"),  # stage-in
     Kill("server", "subprocess.Popen"),
-    Kill("server", "subprocess.Popen", nth=3),
     Kill("server", "os.link"),  # stage-out
     Kill("server", "shutil.rmtree"),  # cleanup
     Kill("server", "open", "*/run/events.jsonl", nth=4),

@@ -125,6 +125,7 @@ DIFFERENT = {
     "site", "sched_id", "queue_time", "held_time", "attempts", "sources", "reasons",
     "bytes_read",  # of storage: what one run has read is in the page cache of the next
     "io_wait",
+    "tasks",  # of one program each here, so that they have the job's own measurements
 }  # fmt: skip
 """What tells of the engine or the machine's state, and not of the job."""
 
