@@ -8,6 +8,7 @@
      |    +-- ResponseError        a response names no metric, or an output lacks its value
      |    +-- SiteError            a site catalog or its name
      |    +-- FormatError          a Dakota file that cannot be read
+     |    +-- NotFoundError        a study, workflow run or job that nothing is known of
      +-- EnvironmentMissingError   a program, package or file of the machine is missing: exit code 3
      +-- EvaluationError           an evaluation ended without an answer: exit code 1
      |    +-- EvaluationTimeoutError
@@ -58,6 +59,10 @@ class SiteError(UsageError):
 
 class FormatError(UsageError):
     """A Dakota parameters or results file cannot be read."""
+
+
+class NotFoundError(UsageError, LookupError):
+    """Nothing is known of the study, the evaluation, the workflow run or the job that was asked for."""
 
 
 class EnvironmentMissingError(PanoramaError):

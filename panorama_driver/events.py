@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-_DISCRIMINATORS = (
+DISCRIMINATORS = (
     "restart_count",
     "task_id",
     "parent_task_id",
@@ -41,6 +41,7 @@ _DISCRIMINATORS = (
     "source_url",
     "destination_url",
 )
+"""Fields that tell events of one kind and key apart."""
 _OF_ATTEMPT = ("stampede.job_inst.", "stampede.inv.")
 _RECURRING = frozenset(
     "stampede.job_inst." + name
@@ -141,7 +142,7 @@ def _distinction(event: Event) -> list[str]:
         if kind == "stampede.inv.end":
             own.append(_witness(fields))
         return [*own, _plain(event.ts)] if kind in _RECURRING else own
-    telling = (*_DISCRIMINATORS, *_TELLING.get(kind, ()))
+    telling = (*DISCRIMINATORS, *_TELLING.get(kind, ()))
     own = [f"{key}={_plain(fields[key])}" for key in telling if fields.get(key) not in (None, "")]
     timeless = fields.get("seq") is not None or kind in _TIMELESS
     return own if timeless else [*own, _plain(event.ts)]

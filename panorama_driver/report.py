@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from .config import Scalar, load_study
-from .errors import EnvironmentMissingError, PanoramaError, StudyError
+from .config import Scalar
+from .errors import EnvironmentMissingError, StudyError
+from .findings import Front, answered, best, comparable, maximized, pareto_front, response_names, truth
 from .metrics import WorkflowMetrics, correlate
-from .render import find_workflow
 from .store import open_store
 from .study.client import FOLDER
-from .study.journal import Evaluation, in_order, read
+from .study.journal import Evaluation, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,22 +43,6 @@ class Row(msgspec.Struct, frozen=True):
 
     evaluation: Evaluation
     metrics: WorkflowMetrics | None
-
-
-class Front(msgspec.Struct, frozen=True):
-    """The Pareto front of a study with several objectives.
-
-    Attributes
-    ----------
-    maximized : dict of str to bool
-        Whether an objective is made large, not small, by its name.
-    evaluations : list of Evaluation
-        Those that no other one dominates, being as good in every objective and better in one. The best in the first
-        objective comes first.
-    """
-
-    maximized: dict[str, bool]
-    evaluations: list[Evaluation]
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -94,9 +77,8 @@ class Report(msgspec.Struct, frozen=True):
     @property
     def best(self) -> Row | None:
         """The evaluation with the smallest objective, or the largest where study.in has `sense 'max'`."""
-        answered = [row for row in self.rows if self.objective in row.evaluation.responses]
-        choose = max if self.maximized else min
-        return choose(answered, key=lambda row: row.evaluation.responses[self.objective or ""], default=None)
+        found = best((row.evaluation for row in self.rows), self.objective, self.maximized)
+        return next((row for row in self.rows if row.evaluation is found), None)
 
     @property
     def failed(self) -> int:
@@ -125,8 +107,7 @@ def read_report(home: Path) -> Report:
         It has not been run.
     """
     journal = read(home / FOLDER)
-    latest = next((e.definition for e in reversed(journal.values()) if e.definition), "")
-    evaluations = in_order({key: e for key, e in journal.items() if e.definition in (latest, "")})
+    evaluations = comparable(journal)
     if not evaluations:
         raise StudyError(f"{home}: no evaluation has been run here yet; start it with panorama study {home}")
     with open_store(home / FOLDER / "store.db", readonly=True) as store:
@@ -134,29 +115,11 @@ def read_report(home: Path) -> Report:
             Row(evaluation, correlate(store.events(evaluation.wf_uuid)) if evaluation.wf_uuid else None)
             for evaluation in evaluations
         ]
-    asked = list(dict.fromkeys(name for row in rows for name in row.evaluation.responses))
+    asked = response_names(evaluations)
     left_out = len(journal) - len(evaluations)
-    senses = _maximized(home)
-    front = _front(evaluations, dict(zip(asked, senses, strict=False))) if asked and len(senses) > 1 else None
-    return Report(str(home), rows, asked[0] if asked else None, _truth(home), left_out, senses[0], front)
-
-
-def _front(evaluations: Sequence[Evaluation], maximized: dict[str, bool]) -> Front:
-    """What is not dominated; in the order of their costs, none is dominated by a later one."""
-    kept: dict[tuple[float, ...], list[Evaluation]] = {}
-    for evaluation in sorted(_answered(evaluations, maximized), key=lambda each: _costs(each, maximized)):
-        costs = _costs(evaluation, maximized)
-        if not any(other != costs and all(map(operator.le, other, costs)) for other in kept):
-            kept.setdefault(costs, []).append(evaluation)
-    return Front(maximized, list(itertools.chain.from_iterable(kept.values())))
-
-
-def _answered(evaluations: Iterable[Evaluation], objectives: Iterable[str]) -> list[Evaluation]:
-    return [evaluation for evaluation in evaluations if all(name in evaluation.responses for name in objectives)]
-
-
-def _costs(evaluation: Evaluation, maximized: dict[str, bool]) -> tuple[float, ...]:
-    return tuple((-1 if large else 1) * evaluation.responses[name] for name, large in maximized.items())
+    senses = maximized(home)
+    front = pareto_front(evaluations, dict(zip(asked, senses, strict=False))) if asked and len(senses) > 1 else None
+    return Report(str(home), rows, asked[0] if asked else None, truth(home), left_out, senses[0], front)
 
 
 def summary(report: Report) -> list[str]:
@@ -302,7 +265,7 @@ def _draw_objective(axis: Axes, report: Report, name: str) -> None:
 def _draw_front(axis: Axes, report: Report, front: Front) -> None:
     """Evaluations by the first two objectives; with more of them, the front is no line there."""
     x, y, *more = front.maximized
-    every = _answered((row.evaluation for row in report.rows), front.maximized)
+    every = answered((row.evaluation for row in report.rows), front.maximized)
     axis.plot(_values_of(x, every), _values_of(y, every), "o", color="#0072B2", label="evaluation")
     best, line = front.evaluations, "" if more else "-"
     across, up = _values_of(x, best), _values_of(y, best)
@@ -376,24 +339,3 @@ def _spans(metrics: WorkflowMetrics) -> list[_Span]:
         free_at[lane : lane + 1] = [start + length]
         spans.append(_Span(job_id, transformation, start - (metrics.start or ran[0][0]), length, lane))
     return spans
-
-
-def _maximized(home: Path) -> list[bool]:
-    """Of each objective in study.in, whether it is made large; one `sense` may stand for all of them."""
-    study_in = home / "study.in"
-    text = study_in.read_text(encoding="utf-8", errors="replace") if study_in.is_file() else ""
-    text = re.sub(r"#.*", "", text)
-    number = re.search(r"objective_functions[\s=]*(\d+)", text)
-    count = int(number[1]) if number else 1
-    listed = re.search(r"\bsense\b[\s=]*((?:['\"]\w+['\"][\s,]*)+)", text)
-    senses = [word.startswith("max") for word in re.findall(r"\w+", listed[1])] if listed else [False]
-    return senses if len(senses) == count else senses[:1] * count
-
-
-def _truth(home: Path) -> dict[str, Scalar]:
-    try:
-        study = load_study(home / "study.yml")
-        spec = find_workflow(study.workflow, home).spec
-    except PanoramaError:
-        return {}  # the study's files may be gone; its results are still there
-    return {name: parameter.truth for name, parameter in spec.parameters.items() if parameter.truth is not None}

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panorama_driver.cli.report import command
-from panorama_driver.report import _draw_front, _front, _legend, _Span, draw, read_report
+from panorama_driver.findings import pareto_front
+from panorama_driver.report import _draw_front, _legend, _Span, draw, read_report
 from panorama_driver.store import open_store
 from panorama_driver.study.journal import Evaluation
 
@@ -140,5 +141,5 @@ def test_the_front_is_what_the_definition_says(points: list[tuple[int, ...]], la
         Evaluation(key=str(i), eval_id=str(i), variables={}, responses=dict(zip("abc", map(float, p), strict=True)))
         for i, p in enumerate(points)
     ]
-    found = _front(evaluations, dict(zip("abc", large, strict=True))).evaluations
+    found = pareto_front(evaluations, dict(zip("abc", large, strict=True))).evaluations
     assert sorted(int(evaluation.eval_id) for evaluation in found) == sorted(wanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import operator
 import os
 import time
 from collections import defaultdict
@@ -141,15 +143,24 @@ def note(store: Store, wf_uuid: str, where: str | os.PathLike[str], problems: Co
     return _completeness(wf_uuid, parts, notes)
 
 
-def completeness(store: Store, wf_uuid: str) -> Completeness:
+def completeness(store: Store, wf_uuid: str, samples: Samples | None = None) -> Completeness:
     """How complete a workflow is, by how its events came in.
+
+    Parameters
+    ----------
+    store : Store
+        It is read.
+    wf_uuid : str
+        The run.
+    samples : Samples, optional
+        The numbers of all its samples, for those who have read them anyway.
 
     Raises
     ------
     StoreError
         The store could not be read.
     """
-    return _completeness(wf_uuid, _parts(store, wf_uuid), _notes(store, wf_uuid))
+    return _completeness(wf_uuid, _parts(store, wf_uuid, samples), _notes(store, wf_uuid))
 
 
 def _completeness(wf_uuid: str, parts: tuple[SourceCompleteness, ...], notes: list[Event]) -> Completeness:
@@ -165,8 +176,8 @@ def _completeness(wf_uuid: str, parts: tuple[SourceCompleteness, ...], notes: li
     )
 
 
-def _parts(store: Store, wf_uuid: str) -> tuple[SourceCompleteness, ...]:
-    gaps = _gaps(store, wf_uuid)
+def _parts(store: Store, wf_uuid: str, samples: Samples | None = None) -> tuple[SourceCompleteness, ...]:
+    gaps = _gaps(store, wf_uuid, samples or Samples(store.events(wf_uuid, {_TRACE})))
     arrivals = store.arrivals(wf_uuid)
     return tuple(_part(source, arrivals, *(gaps if source == "kickstart" else (0, 0))) for source in SOURCES)
 
@@ -190,29 +201,86 @@ def _notes(store: Store, wf_uuid: str) -> list[Event]:
     return sorted(store.events(wf_uuid, {RECONCILED}), key=lambda event: int(event.fields["seq"]))
 
 
-def _gaps(store: Store, wf_uuid: str) -> tuple[int, int]:
-    """Samples of the probe that are nowhere though later ones are: how many are missing, how many were left out.
+class Samples:
+    """The numbers that the probe gave to its samples: a job's from 0 on, a few ranges in place of each.
 
-    The probe numbers a job's samples from 0 and leaves out of its payload what would make it too large.
+    Parameters
+    ----------
+    events : iterable of Event
+        Samples, in any order.
     """
-    found: dict[tuple[Any, ...], set[int]] = defaultdict(set)
-    for event in store.events(wf_uuid, {_TRACE}):
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._found: dict[tuple[Any, ...], Numbers] = {}
+        for event in events:
+            self.add(event)
+
+    def add(self, event: Event) -> None:
+        """Take one sample in."""
         number = event.fields.get("seq")
         if isinstance(number, int) and number >= 0:
-            found[_origin(event)].add(number)
-    left_out = _left_out(store, wf_uuid) if found else {}
+            get = event.fields.get
+            told = (get("condor_job_id"), get("hostname"), get("pid"), get("rank"), get("task_id"))
+            origin = (event.job_id, event.attempt, *["" if value is None else str(value) for value in told])
+            numbers = self._found.get(origin)
+            if numbers is None:
+                numbers = self._found[origin] = Numbers()
+            numbers.add(number)
+
+    def gaps(self) -> Iterator[tuple[tuple[Any, ...], int]]:
+        """Each probe that took samples (its job, attempt, scheduler's name, ...), and how many of them are nowhere.
+
+        What is empty as it comes live is left out on disk.
+        """
+        return ((origin, numbers.missing) for origin, numbers in self._found.items())
+
+
+class Numbers:
+    """Whole numbers from 0 on, as ranges."""
+
+    def __init__(self) -> None:
+        self._begins: list[int] = []
+        self._ends: list[int] = []  # the first that is missing after each range
+
+    def add(self, number: int) -> None:
+        """Take one in, again or for the first time."""
+        begins, ends = self._begins, self._ends
+        if ends and ends[-1] == number:
+            ends[-1] += 1
+            return
+        at = bisect.bisect_right(begins, number)
+        if at and number < ends[at - 1]:
+            return
+        after, before = at > 0 and ends[at - 1] == number, at < len(begins) and begins[at] == number + 1
+        if after and before:
+            ends[at - 1] = ends.pop(at)
+            begins.pop(at)
+        elif after:
+            ends[at - 1] += 1
+        elif before:
+            begins[at] = number
+        else:
+            begins.insert(at, number)
+            ends.insert(at, number + 1)
+
+    @property
+    def missing(self) -> int:
+        """How many are not there, below the largest that is."""
+        return self._ends[-1] - sum(map(operator.sub, self._ends, self._begins)) if self._ends else 0
+
+
+def _gaps(store: Store, wf_uuid: str, samples: Samples) -> tuple[int, int]:
+    """Samples of the probe that are nowhere though later ones are: how many are missing, how many were left out.
+
+    The probe leaves out of its payload what would make it too large.
+    """
+    gaps = [(origin, gap) for origin, gap in samples.gaps() if gap]
+    left_out = _left_out(store, wf_uuid) if gaps else {}
     missing = thinned = 0
-    for origin, numbers in found.items():
-        gap = max(numbers) + 1 - len(numbers)
+    for origin, gap in gaps:
         spared = min(gap, max((left_out.get(key, 0) for key in _keys(*origin[:3])), default=0))
         missing, thinned = missing + gap - spared, thinned + spared
     return missing, thinned
-
-
-def _origin(event: Event) -> tuple[Any, ...]:
-    """The probe that took a sample; what is empty as it comes live is left out on disk."""
-    told = (event.fields.get(key) for key in ("condor_job_id", "hostname", "pid", "rank", "task_id"))
-    return (event.job_id, event.attempt, *("" if value is None else str(value) for value in told))
 
 
 def _keys(job_id: str | None, attempt: int | None, sched_id: object) -> Iterator[tuple[str | None, str]]:

@@ -8,8 +8,12 @@ Times are in [s], sizes in [bytes]; what cannot be known is None, and the record
 from __future__ import annotations
 
 from ._failure import failure_words
-from ._series import series
+from ._run import Run
+from ._series import Trace, series, series_of
+from ._thin import thin, thinned
+from ._times import times
 from ._transfer_list import transfers
+from ._transfers import Piece
 from ._workflow import correlate
 from .records import (
     AttemptMetrics,
@@ -22,8 +26,10 @@ from .records import (
     Series,
     TaskMetrics,
     TcpSummary,
+    TimeShares,
     TransferMetrics,
     WorkflowMetrics,
+    WorkflowState,
 )
 
 __all__ = [
@@ -34,13 +40,22 @@ __all__ = [
     "DarshanSummary",
     "JobMetrics",
     "Measures",
+    "Piece",
+    "Run",
     "Series",
     "TaskMetrics",
     "TcpSummary",
+    "TimeShares",
+    "Trace",
     "TransferMetrics",
     "WorkflowMetrics",
+    "WorkflowState",
     "correlate",
     "failure_words",
     "series",
+    "series_of",
+    "thin",
+    "thinned",
+    "times",
     "transfers",
 ]

@@ -147,11 +147,17 @@ class JobIndex:
     def settle(self) -> None:
         """Give the records that know no attempt to the one they belong to."""
         for event in self.loose:
-            owner = self._named(event) or self._guessed(event)
+            owner, guessed = self.owner(event)
             if owner is None:
                 self.unmatched.append(event)
             else:
+                owner.guessed += _traces.samples_in([event]) if guessed else 0
                 _file(owner, event)
+
+    def owner(self, event: Event) -> tuple[AttemptIndex | None, bool]:
+        """The attempt that a record which tells of none belongs to, if any, and whether that is a guess."""
+        named = self._named(event)
+        return (named, False) if named else (self._guessed(event), True)
 
     def _named(self, event: Event) -> AttemptIndex | None:
         """The attempt that the record names by the scheduler's name; of a job tried once a record needs no name."""
@@ -164,17 +170,14 @@ class JobIndex:
         candidates = [attempt for attempt in self.attempts if sched is None or attempt.sched_id in (sched, None)]
         if len(candidates) > 1:
             candidates = [attempt for attempt in candidates if _within(event, attempt.window())]
-        if len(candidates) != 1:
-            return None
-        candidates[0].guessed += 1
-        return candidates[0]
+        return candidates[0] if len(candidates) == 1 else None
 
 
 class WorkflowIndex:
     """What was recorded of one run: `jobs` by id, and the events that belong to none by kind."""
 
     def __init__(self, events: Iterable[Event]) -> None:
-        ordered = _ordered(events)
+        ordered = in_order(events)
         self.wf_uuid = _only_workflow(ordered)
         self.jobs: dict[str, JobIndex] = {}
         self.events: dict[str, list[Event]] = defaultdict(list)
@@ -268,7 +271,7 @@ def _within(event: Event, window: tuple[float, float]) -> bool:
     return begin is not None and window[0] <= begin <= window[1]
 
 
-def _ordered(events: Iterable[Event]) -> list[Event]:
+def in_order(events: Iterable[Event]) -> list[Event]:
     """Each event once, in an order that does not depend on arrival."""
     unique: dict[str, Event] = {}
     for event in events:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from ..events import Event
 from ._attempts import cores, started
-from ._index import TRACE, JobIndex, WorkflowIndex
-from ._traces import COUNTERS, Interval, streams
+from ._index import TRACE, AttemptIndex, JobIndex, WorkflowIndex
+from ._traces import COUNTERS, Interval, Stream, streams
 from ._transfers import Piece, each_once, transfers
 from .records import Column, Series
 
@@ -30,11 +31,74 @@ class _Placed(NamedTuple):
     shares: Shares
 
 
-class _Trace(NamedTuple):
-    """The intervals of one process tree, and the cores its job asked for."""
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process tree used, as numbers packed for keeping.
 
-    intervals: list[Interval]
+    Attributes
+    ----------
+    job_id : str
+        Its job.
+    attempt : int or None
+        `job_inst_id`; None where that could not be told.
+    cores : int or None
+        Cores that its job asked for.
+    packed : bytes
+        An interval between two samples after the other, each its begin and end, what was used and the levels, as
+        64-bit floats of this machine; NaN for what is not known.
+    step : float or None
+        [s] usual distance of two samples before it was thinned; None if it was not.
+    """
+
+    job_id: str
+    attempt: int | None
     cores: int | None
+    packed: bytes
+    step: float | None = None
+
+    @classmethod
+    def of(cls, job_id: str, attempt: int | None, cores: int | None, intervals: Iterable[Interval]) -> Trace:
+        """Pack them."""
+        numbers = array("d")
+        for interval in intervals:
+            values = (*(interval.used[name] for name in COUNTERS), *(interval.levels[name] for name in _LEVELS))
+            numbers.extend((interval.begin, interval.end, *(math.nan if value is None else value for value in values)))
+        return cls(job_id=job_id, attempt=attempt, cores=cores, packed=numbers.tobytes())
+
+    def __len__(self) -> int:
+        return len(self.packed) // (8 * _WIDTH)
+
+    @property
+    def intervals(self) -> list[Interval]:
+        """Unpack them."""
+        numbers = array("d", self.packed)
+        return [_interval(numbers[at : at + _WIDTH]) for at in range(0, len(numbers), _WIDTH)]
+
+    def coarser(self, times: int) -> Trace:
+        """So many intervals taken together: amounts added up, the highest of levels."""
+        intervals = self.intervals
+        groups = [intervals[at : at + times] for at in range(0, len(intervals), times)]
+        coarse = Trace.of(self.job_id, self.attempt, self.cores, map(_together, groups))
+        return msgspec.structs.replace(coarse, step=self.step)
+
+
+_WIDTH = 2 + len(COUNTERS) + len(_LEVELS)
+
+
+def _interval(numbers: Sequence[float]) -> Interval:
+    values = [None if math.isnan(number) else number for number in numbers[2:]]
+    used = dict(zip(COUNTERS, values, strict=False))
+    return Interval(numbers[0], numbers[1], used, dict(zip(_LEVELS, values[len(COUNTERS) :], strict=True)))
+
+
+def _together(group: Sequence[Interval]) -> Interval:
+    used = {name: _all(math.fsum, (interval.used[name] for interval in group)) for name in COUNTERS}
+    levels = {name: _all(max, (interval.levels[name] for interval in group)) for name in _LEVELS}
+    return Interval(group[0].begin, group[-1].end, used, levels)
+
+
+def _all(combine: Callable[[list[float]], float], values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return combine(known) if known else None
 
 
 def series(
@@ -60,13 +124,49 @@ def series(
         The events are not of one run, the job is unknown, an attempt is given without its job, or `width` is not
         positive.
     """
-    if width is not None and not width > 0:
-        raise ValueError(f"a bin must be wider than 0 s, got width={width}")
     index = WorkflowIndex(events)
     traces = _traces(index, job_id, attempt)
-    pieces = _pieces(index, job_id, attempt)
-    bins = _Bins.around([*(i for trace in traces for i in trace.intervals), *pieces], width)
-    return _columns(bins, traces, pieces)
+    return series_of(traces, _pieces(index, job_id, attempt), width)
+
+
+def series_of(traces: Iterable[Trace], pieces: Sequence[Piece], width: float | None = None) -> Series:
+    """What these traces and transfers amount to over time, as of `series`."""
+    if width is not None and not width > 0:
+        raise ValueError(f"a bin must be wider than 0 s, got width={width}")
+    opened = [_Open(trace.intervals, trace.cores, trace.step) for trace in traces]
+    bins = _Bins.around(
+        [span for trace in opened for span in trace.spans] + [_Span(piece.begin, piece.end) for piece in pieces], width
+    )
+    return _columns(bins, opened, pieces)
+
+
+def traces_of(index: WorkflowIndex) -> list[Trace]:
+    """All traces of a run whose events are sorted."""
+    return _traces(index, None, None)
+
+
+class _Span(NamedTuple):
+    """From when to when [s since 1970], and how far apart samples were there before they were thinned [s]."""
+
+    begin: float
+    end: float
+    step: float | None = None
+
+    @property
+    def length(self) -> float:
+        return self.end - self.begin if self.step is None else self.step
+
+
+class _Open(NamedTuple):
+    """A trace unpacked."""
+
+    intervals: list[Interval]
+    cores: int | None
+    step: float | None
+
+    @property
+    def spans(self) -> list[_Span]:
+        return [_Span(interval.begin, interval.end, self.step) for interval in self.intervals]
 
 
 class _Bins(msgspec.Struct, frozen=True):
@@ -77,11 +177,11 @@ class _Bins(msgspec.Struct, frozen=True):
     count: int
 
     @classmethod
-    def around(cls, spans: Sequence[Interval | Piece], width: float | None) -> _Bins:
+    def around(cls, spans: Sequence[_Span], width: float | None) -> _Bins:
         if not spans:
             return cls(0.0, width or 1.0, 0)
         begin, end = min(span.begin for span in spans), max(span.end for span in spans)
-        lengths = sorted(span.end - span.begin for span in spans if span.end > span.begin)
+        lengths = sorted(span.length for span in spans if span.end > span.begin)
         step = width or max(lengths[len(lengths) // 2] if lengths else 1.0, (end - begin) / MAX_BINS)
         return cls(begin, step, max(1, math.ceil((end - begin) / step)))
 
@@ -102,17 +202,25 @@ class _Bins(msgspec.Struct, frozen=True):
         return min(self.count - 1, max(0, int((time - self.begin) / self.width)))
 
 
-def _traces(index: WorkflowIndex, job_id: str | None, attempt: int | None) -> list[_Trace]:
+def _traces(index: WorkflowIndex, job_id: str | None, attempt: int | None) -> list[Trace]:
     jobs = _chosen(index, job_id, attempt)
     found = [
-        _Trace(stream.intervals(started(one).value), cores(one).value)
+        trace_of(one, stream)
         for job in jobs
         for one in job.attempts
         if attempt in (None, one.attempt)
         for stream in one.streams
     ]
-    loose = [event for job in jobs for event in job.unmatched if event.kind == TRACE and attempt is None]
-    return found + [_Trace(stream.intervals(), None) for stream in streams(loose)]
+    loose = [(job.job_id, event) for job in jobs for event in job.unmatched if event.kind == TRACE and attempt is None]
+    for name in dict.fromkeys(name for name, _ in loose):
+        own = streams(event for whose, event in loose if whose == name)
+        found += [Trace.of(name, None, None, stream.intervals()) for stream in own]
+    return found
+
+
+def trace_of(attempt: AttemptIndex, stream: Stream) -> Trace:
+    """One trace of an attempt."""
+    return Trace.of(attempt.job_id, attempt.attempt, cores(attempt).value, stream.intervals(started(attempt).value))
 
 
 def _pieces(index: WorkflowIndex, job_id: str | None, attempt: int | None) -> list[Piece]:
@@ -134,7 +242,7 @@ def _chosen(index: WorkflowIndex, job_id: str | None, attempt: int | None) -> li
     return [index.jobs[job_id]]
 
 
-def _columns(bins: _Bins, traces: Sequence[_Trace], pieces: Sequence[Piece]) -> Series:
+def _columns(bins: _Bins, traces: Sequence[_Open], pieces: Sequence[Piece]) -> Series:
     placed = [[_Placed(interval, bins.shares(*interval[:2])) for interval in trace.intervals] for trace in traces]
     columns: dict[str, Column] = {name: _amounts(bins, placed, name) for name in COUNTERS}
     columns |= {name: _levels(bins, placed, name) for name in _LEVELS}
@@ -147,7 +255,7 @@ def _columns(bins: _Bins, traces: Sequence[_Trace], pieces: Sequence[Piece]) -> 
     return Series(time=bins.edges, width=bins.width, cpu_utilization=utilization, reasons=reasons, **columns)
 
 
-def _why(name: str, traces: Sequence[_Trace]) -> str:
+def _why(name: str, traces: Sequence[_Open]) -> str:
     if name == "bytes_transferred":
         return "no transfer record"
     if not traces:

@@ -28,6 +28,17 @@ _RUSAGE = {"user_time": "rusage_utime", "system_time": "rusage_stime"}
 _MONITOR = {"procs": 1, "threads": 2}
 
 
+class Sample(Event, frozen=True, kw_only=True):
+    """A sample that stands for `others` as well, which thinning has left out: they are of the same process tree."""
+
+    others: int = 0
+
+
+def samples_in(events: Iterable[Event]) -> int:
+    """How many samples there were, those left out included."""
+    return sum(1 + event.others if isinstance(event, Sample) else 1 for event in events)
+
+
 class Interval(NamedTuple):
     """What a stream used between two samples, and the levels seen at the second."""
 
@@ -56,11 +67,14 @@ class Stream:
         return sorted(words)
 
     def total(self, name: str) -> float | None:
-        """Sum of all increments of a counter; None if it was never observed."""
-        known = [step for step in increments(self._values(name)) if step is not None]
+        """Sum of all increments of a counter; None if it was never observed.
+
+        What it had reached before each fall and at the end: the same sum, exact, whatever was left out in between.
+        """
+        known = [value for value in self._values(name) if value is not None]
         if not known or self._is_blind_zero(name, known):
             return None
-        return math.fsum(known)
+        return math.fsum([*(before for before, after in itertools.pairwise(known) if after < before), known[-1]])
 
     def intervals(self, started: float | None = None) -> list[Interval]:
         """All that was used, cut where samples were taken; `started` is when the process began [s since 1970]."""
@@ -119,7 +133,7 @@ def streams(samples: Iterable[Event]) -> list[Stream]:
     for sample in samples:
         if sample.ts is not None:
             groups[_origin(sample)].append(sample)
-    return [Stream(sorted(group, key=_order)) for _, group in sorted(groups.items())]
+    return [Stream(sorted(group, key=order)) for _, group in sorted(groups.items())]
 
 
 def increments(values: Iterable[float | None]) -> list[float | None]:
@@ -143,7 +157,7 @@ def _origin(sample: Event) -> tuple[str, ...]:
     return (str(sample.attempt), *(str(sample.fields.get(key, "")) for key in keys))
 
 
-def _order(sample: Event) -> tuple[float, float]:
+def order(sample: Event) -> tuple[float, float]:
     seq = number(sample.fields.get("seq"))
     return (-1.0 if seq is None else seq, _time(sample))
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..events import Event
 from . import _transfers
 from ._index import TRACE, WorkflowIndex
-from ._transfers import Transfer
+from ._transfers import Piece, Transfer
 from .records import TransferMetrics
 
 _TOOLS: dict[str, Literal["pegasus-transfer", "globus"]] = {_transfers.GLOBUS: "globus"}
@@ -32,22 +32,38 @@ def transfers(events: Iterable[Event]) -> tuple[TransferMetrics, ...]:
     ValueError
         The events are not of one run.
     """
-    found = list(_of(WorkflowIndex(events)))
-    return tuple(sorted(found, key=lambda record: (record.begin or 0.0, record.job_id or "", record.name or "")))
+    return tuple(told.metrics for told in transfers_of(WorkflowIndex(events)))
 
 
-def _of(index: WorkflowIndex) -> Iterator[TransferMetrics]:
+class Told(NamedTuple):
+    """A transfer as a record, and when it moved what."""
+
+    metrics: TransferMetrics
+    pieces: tuple[Piece, ...]
+
+
+def transfers_of(index: WorkflowIndex) -> list[Told]:
+    """The transfers of a run whose events are sorted, in order of time."""
+    return sorted(_of(index), key=_place)
+
+
+def _place(told: Told) -> tuple[float, str, str]:
+    record = told.metrics
+    return record.begin or 0.0, record.job_id or "", record.name or ""
+
+
+def _of(index: WorkflowIndex) -> Iterator[Told]:
     for job in index.jobs.values():
         for attempt in job.attempts:
             once = _transfers.each_once(attempt.transfers)
-            yield from (_record(transfer, job.job_id, attempt.attempt) for transfer in once)
+            yield from (Told(_record(each, job.job_id, attempt.attempt), each.pieces) for each in once)
     by_job: dict[str | None, list[Event]] = {}
     for event in index.unmatched:
         if event.kind != TRACE:
             by_job.setdefault(event.job_id, []).append(event)
     for job_id, loose in by_job.items():
         once = _transfers.each_once(_transfers.transfers(loose))
-        yield from (_record(transfer, job_id, None) for transfer in once)
+        yield from (Told(_record(each, job_id, None), each.pieces) for each in once)
 
 
 def _record(transfer: Transfer, job_id: str | None, attempt: int | None) -> TransferMetrics:

@@ -15,6 +15,7 @@ from ._findings import Finding, assembled, both, number, text, unknown
 from ._graph import longest_chain
 from ._index import WorkflowIndex
 from ._jobs import lacking_words, sum_known, summarize
+from ._traces import samples_in
 from .records import AttemptMetrics, DarshanSummary, JobMetrics, WorkflowMetrics, WorkflowState
 
 _COUNTED = ("bytes_read", "bytes_written", "chars_read", "chars_written", "read_calls", "write_calls")
@@ -36,7 +37,11 @@ def correlate(events: Iterable[Event], *, slots: int | None = None) -> WorkflowM
     ValueError
         There are no events, or they are of several runs.
     """
-    index = WorkflowIndex(events)
+    return measured(WorkflowIndex(events), slots)
+
+
+def measured(index: WorkflowIndex, slots: int | None = None) -> WorkflowMetrics:
+    """Metrics of a run whose events are sorted."""
     ended = _last_end(index)
     jobs = tuple(summarize(job, ended) for job in index.jobs.values())
     attempts = tuple(attempt for job in jobs for attempt in job.attempts)
@@ -58,7 +63,7 @@ def _slots(index: WorkflowIndex) -> Finding[float]:
 def _unmatched(index: WorkflowIndex) -> Finding[int]:
     told = sorted({event.job_id or "no job" for event in index.unmatched})
     why = f"no single attempt fits the records of {', '.join(told[:3])}" if told else ""
-    return Finding(len(index.unmatched), why)
+    return Finding(samples_in(index.unmatched), why)
 
 
 def _guessed(attempts: tuple[AttemptMetrics, ...]) -> Finding[int]:

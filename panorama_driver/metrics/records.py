@@ -556,6 +556,37 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(f"workflow {self.wf_uuid} has no job {job_id!r}")
 
 
+class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the time of a run went: its makespan, each moment counted once, under the first of these that holds.
+
+    Attributes
+    ----------
+    compute : float
+        [s] a compute job ran.
+    stage_in, stage_out : float
+        [s] a stage-in job ran; a stage-out job.
+    other : float
+        [s] any other job ran: create-dir, cleanup, ...
+    queue : float
+        [s] a job was submitted, and waited or was held.
+    wait : float
+        [s] none of these: the workflow system was at work, or the run stood still before a restart.
+    unknown : float
+        [s] cannot be told, since the times of an attempt that may have come before what is known are missing.
+    reasons : dict of str to str
+        Why `unknown` is not 0.
+    """
+
+    compute: float = 0.0
+    stage_in: float = 0.0
+    stage_out: float = 0.0
+    other: float = 0.0
+    queue: float = 0.0
+    wait: float = 0.0
+    unknown: float = 0.0
+    reasons: dict[str, str] = {}
+
+
 class TransferMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """One transfer: an attempt at one file, all files of a job where no more is told, or a Globus task.
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 
 from ..errors import StoreError
-from ._base import Arrivals, DeadLetter, Page, Store, Via, WorkflowSummary
+from ._base import Arrivals, Changes, DeadLetter, Page, Store, Via, WorkflowSummary
 from ._filesystem import network_filesystem
 
-__all__ = ["Arrivals", "DeadLetter", "Page", "Store", "Via", "WorkflowSummary", "network_filesystem", "open_store"]
+__all__ = [
+    "Arrivals",
+    "Changes",
+    "DeadLetter",
+    "Page",
+    "Store",
+    "Via",
+    "WorkflowSummary",
+    "network_filesystem",
+    "open_store",
+]
 
 
 def open_store(path_or_url: str | os.PathLike[str], readonly: bool = False, *, durable: bool = False) -> Store:

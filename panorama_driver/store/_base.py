@@ -105,6 +105,14 @@ class Page(NamedTuple):
     cursor: int
 
 
+class Changes(NamedTuple):
+    """The workflows that events arrived of after a cursor, each with the cursor of its newest, and the cursor to ask
+    with next."""
+
+    workflows: dict[str, int]
+    cursor: int
+
+
 class Store(ABC):
     """Events of many workflows, each kept once.
 
@@ -148,7 +156,9 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def events(self, wf_uuid: str, kinds: Collection[str] | None = None) -> Iterator[Event]:
+    def events(
+        self, wf_uuid: str, kinds: Collection[str] | None = None, *, without: Collection[str] = ()
+    ) -> Iterator[Event]:
         """Events of one workflow, in the order of event time, then of arrival; those without a time come first.
 
         The iterator sees the store as it was at its first step, whatever is written meanwhile.
@@ -159,6 +169,8 @@ class Store(ABC):
             The workflow run; one that is not known has no events.
         kinds : collection of str, optional
             Only these kinds, such as `{"stampede.inv.end"}`; all, unless told.
+        without : collection of str
+            None of these kinds. What is left out is not read.
         """
 
     @abstractmethod
@@ -183,6 +195,19 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def changed(self, cursor: int = 0) -> Changes:
+        """Which workflows events have arrived of, for those who keep what they made of them.
+
+        Costs next to nothing where nothing has arrived, and else grows with what has. Ask again with the cursor of the
+        answer. A workflow whose newest event has the same cursor as before has the same events as before.
+
+        Parameters
+        ----------
+        cursor : int
+            0 for all workflows, then `Changes.cursor`; the same as of `since`.
+        """
+
+    @abstractmethod
     def ingested(self, event: Event) -> float | None:
         """When the event first came in [s since 1970, UTC]; None where it never did."""
 
@@ -191,8 +216,8 @@ class Store(ABC):
         """How the events of a workflow came in, by kind."""
 
     @abstractmethod
-    def count(self) -> int:
-        """Number of events."""
+    def count(self, wf_uuid: str | None = None, kinds: Collection[str] | None = None) -> int:
+        """Number of events: all, or those of a workflow, or of these kinds."""
 
     @abstractmethod
     def bury(self, letters: Iterable[DeadLetter]) -> int:

@@ -72,6 +72,34 @@ class StoreContract(ABC):
             assert list(store.events("w1", kinds=set())) == []
             assert list(store.events("unknown")) == []
 
+    def test_kinds_that_are_not_wanted_are_left_out(self, tmp_path: Path) -> None:
+        start, end, trace = (sample(seq, kind=f"stampede.xwf.{seq}") for seq in range(3))
+        with self.reopen(tmp_path) as store:
+            store.put([start, end, trace, sample(1, wf_uuid="w2")])
+            assert list(store.events("w1", without={trace.kind, "none such"})) == [start, end]
+            assert list(store.events("w1", {start.kind, end.kind}, without={end.kind})) == [start]
+
+    def test_events_of_a_workflow_or_of_kinds_can_be_counted(self, tmp_path: Path) -> None:
+        start, end, other = sample(1, kind="a"), sample(2, kind="b"), sample(1, kind="a", wf_uuid="w2")
+        with self.reopen(tmp_path) as store:
+            store.put([start, end, other])
+            assert (store.count(), store.count("w1"), store.count("w1", {"a"})) == (3, 2, 1)
+            assert (store.count(kinds={"a"}), store.count("none"), store.count("w1", set())) == (2, 0, 0)
+
+    def test_a_follower_learns_which_workflows_have_new_events(self, tmp_path: Path) -> None:
+        with self.reopen(tmp_path) as store, self.reopen(tmp_path, readonly=True) as follower:
+            assert follower.changed() == ({}, 0)
+            store.put([sample(1), sample(1, wf_uuid="w2"), sample(2)])
+            known, cursor = follower.changed()
+            assert set(known) == {"w1", "w2"}
+            assert follower.changed(cursor) == ({}, cursor)
+            store.put([sample(2), sample(3)])
+            moved, later = follower.changed(cursor)
+            assert set(moved) == {"w1"}
+            assert moved["w1"] > known["w1"]
+            assert follower.changed() == ({**known, **moved}, later)
+            assert follower.since(cursor).cursor == later
+
     def test_workflows_tell_name_and_times(self, tmp_path: Path) -> None:
         named = sample(1, ts=5.0, fields={"dax_label": "nanodiamond"})
         with self.reopen(tmp_path) as store:

@@ -11,7 +11,7 @@ from ..errors import StoreError
 from ..events import Event
 from ..store import Store, open_store
 from .client import FOLDER
-from .journal import NAME, Evaluation, in_order, read
+from .journal import Evaluation, Reader, in_order
 
 _KINDS = frozenset(
     {
@@ -58,19 +58,24 @@ class Follower:
 
     def __init__(self, home: Path) -> None:
         self._folder = home / FOLDER
-        self._size = -1
+        self._journal = Reader(self._folder)
         self._cursor = 0
         self._store: Store | None = None
-        self._evaluations: dict[str, Evaluation] = {}
         self._workflows: dict[str, _Workflow] = {}
+        self._told: dict[str, Progress] = {}
 
     def changes(self) -> Iterator[Progress]:
         """Evaluations that have moved since the last call, in their order."""
-        before = {key: self._of(evaluation) for key, evaluation in self._evaluations.items()}
-        self._read()
-        for evaluation in in_order(self._evaluations):
+        moved = self._journal.advance()
+        seen = self._read_store()
+        if not moved and not seen:
+            return
+        for evaluation in in_order(self._journal.evaluations):
+            if evaluation.key not in moved and evaluation.wf_uuid not in seen:
+                continue
             now = self._of(evaluation)
-            if before.get(evaluation.key) != now:
+            if self._told.get(evaluation.key) != now:
+                self._told[evaluation.key] = now
                 yield now
 
     def close(self) -> None:
@@ -82,22 +87,22 @@ class Follower:
         workflow = self._workflows.get(evaluation.wf_uuid or "", _NOTHING)
         return Progress(evaluation, workflow.jobs, len(workflow.done), tuple(workflow.running), workflow.makespan)
 
-    def _read(self) -> None:
-        journal = self._folder / NAME
-        size = journal.stat().st_size if journal.exists() else -1
-        if size != self._size:
-            self._evaluations, self._size = read(self._folder), size
+    def _read_store(self) -> set[str]:
+        """Take in what the store has got since the last call, and give the workflow runs that it is of."""
+        seen: set[str] = set()
         if self._store is None and (self._folder / "store.db").exists():
             try:
                 self._store = open_store(self._folder / "store.db", readonly=True)
             except StoreError:
-                return  # it is being made
+                return seen  # it is being made
         while self._store is not None:
             events, self._cursor = self._store.since(self._cursor, _KINDS)
             if not events:
-                return
+                break
             for event in events:
                 self._workflows.setdefault(event.wf_uuid, _Workflow()).see(event)
+                seen.add(event.wf_uuid)
+        return seen
 
 
 class _Workflow:

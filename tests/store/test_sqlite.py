@@ -269,6 +269,32 @@ def test_an_archive_on_a_readonly_disk_can_be_read(tmp_path: Path) -> None:
     assert told == "3\n"
 
 
+def test_who_only_reads_leaves_nothing_behind_and_still_sees_what_comes_later(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with open_store(path) as store:
+        store.put([sample(1)])
+    with open_store(path, readonly=True) as reader:
+        assert (reader.count(), len(list(reader.events("w1")))) == (1, 1)
+        assert os.listdir(tmp_path) == ["store.db"]
+        with open_store(path) as store:
+            store.put([sample(2)])
+            assert (reader.count(), len(list(reader.events("w1")))) == (2, 2)
+        assert (reader.count(), len(list(reader.events("w1")))) == (2, 2)
+
+
+def test_a_reader_is_told_when_a_resting_store_was_written_while_it_read(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with open_store(path) as store:
+        store.put(sample(seq) for seq in range(1000))
+    with open_store(path, readonly=True) as reader:
+        events = reader.events("w1")
+        next(events)
+        with open_store(path) as store:
+            store.put(sample(seq) for seq in range(1000, 2000))
+        with pytest.raises(StoreError, match=r"read it again|cannot read the store"):
+            list(events)
+
+
 @pytest.fixture
 def second_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next version of the program, which adds a column."""
