@@ -1,4 +1,4 @@
-# make run    the main job: a real Dakota study of the nanodiamond workflow, from nothing
+# make run    the main job: a real Dakota study of the nanodiamond workflow, from nothing, with its dashboard
 # make test   every test, the type checker, the linters and the import contracts
 # make bench  side-by-side measurements
 # make nightly  the long fault and load runs as well, and a million damaged inputs to the parsers
@@ -13,7 +13,7 @@ BIN    := $(VENV)/bin
 run: $(VENV)/.run
 	@test -e $(STUDY)/study.in || $(BIN)/panorama init sns_nanodiamond $(STUDY)
 	@$(BIN)/panorama check $(STUDY)/study.in
-	@$(BIN)/panorama study $(STUDY)
+	@$(BIN)/panorama study --serve $(STUDY)
 
 test: $(VENV)/.test .pegasus/.made lint
 	$(BIN)/python -m pytest -m "not long"
@@ -50,7 +50,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: $(VENV)/bin/python pyproject.toml
 	@echo "installing panorama-driver, Dakota and OpenMM into $(VENV) (a minute or two)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dakota,nanodiamond,plots]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dakota,nanodiamond,plots,web]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml

@@ -39,6 +39,10 @@ def test_the_wheel_carries_workflows_sites_licence_and_the_probe(wheel: Path) ->
         "panorama_driver/share/scaffold/templates/model.json.j2",
         "panorama_driver/probe/panorama_probe.py",
         "panorama_driver/py.typed",
+        "panorama_driver/web/static/index.html",
+        "panorama_driver/web/static/style.css",
+        "panorama_driver/web/static/app.js",
+        "panorama_driver/web/static/pages/study.js",
     ):
         assert wanted in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -23,6 +23,7 @@ _VERBS = {
     "status": "How a study stands.",
     "show": "What one evaluation cost, job by job.",
     "report": "Table and picture of a study.",
+    "serve": "Studies in a browser, live: the dashboard.",
     "collect": "Take events off a broker, or by HTTP, into a store.",
     "reconcile": "Find on disk what was lost on its way, and fill it in.",
     "deadletters": "What came in and is no event: list it, try it again.",

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,6 +41,8 @@ inputs_option = click.option(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder with raw input files, used where they are; may be repeated.",
 )
+_INTERRUPTED = 4
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON, for programs.")
 
 
@@ -187,6 +193,24 @@ def tell_reply(reply: dict[str, Any], as_json: bool, **more: Any) -> None:
     if not as_json:
         for name, value in reply.get("responses", {}).items():
             click.echo(f"{name} = {value:.6g}")
+
+
+@contextmanager
+def until_told() -> Iterator[threading.Event]:
+    """An event that the first signal sets; the second ends the process at once."""
+    ended = threading.Event()
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if ended.is_set():
+            os._exit(_INTERRUPTED)
+        ended.set()
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def write_json(value: Any) -> None:

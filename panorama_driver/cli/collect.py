@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from ..errors import UsageError
-from ._common import json_option, study_home
+from ._common import json_option, study_home, until_told
 
 if TYPE_CHECKING:
     from ..collector.broker import Consumer
@@ -30,7 +28,6 @@ _DEFAULT = "panorama.db"
 _TURN = 0.1  # seconds
 _TELL, _TELL_LOG = 3.0, 60.0  # seconds between lines: on a terminal or for programs, and into a log
 _END = 4.5  # seconds
-_INTERRUPTED = 4
 _ZERO = {"stored": 0, "duplicates": 0, "dead": 0}
 _WORDS = {"dead": "dead letters", "lag": "waiting", "connects": "connections"}
 
@@ -92,7 +89,7 @@ def command(
     consumer = _consumer(broker, credentials, ca, published_queues) if broker is not None else None
     ingest = _ingest(http, token, certificate, path) if http is not None else None
     with ExitStack() as stack:
-        ended = stack.enter_context(_signals())
+        ended = stack.enter_context(until_told())
         store = stack.enter_context(_opened(path))
         ways = _Ways(
             stack.enter_context(consumer(store)) if consumer else None,
@@ -165,24 +162,6 @@ def _ended_workflows(store: Store) -> EndedWorkflows:
     from ..collector.ended import EndedWorkflows
 
     return EndedWorkflows(store)
-
-
-@contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that the first signal sets; the second ends the process at once."""
-    ended = threading.Event()
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        if ended.is_set():
-            os._exit(_INTERRUPTED)
-        ended.set()
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield ended
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _greet(ways: _Ways, path: Path, as_json: bool) -> None:

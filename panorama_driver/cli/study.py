@@ -7,17 +7,20 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..config import spell
-from ..errors import EnvironmentMissingError, StudyError
+from ..errors import EnvironmentMissingError, PanoramaError, StudyError
 from ..study.progress import Follower, Progress
 from ._common import program
 from .check import look
 from .report import show
+from .serve import study_served
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +33,8 @@ _PAUSE = 0.25
 @click.argument("directory", default=".", type=click.Path(path_type=Path))
 @click.option("--restart", is_flag=True, help="Go on from dakota.rst: Dakota replays what it has recorded.")
 @click.option("--plain", is_flag=True, help="Plain lines, also on a terminal.")
-def command(directory: Path, restart: bool, plain: bool) -> int:
+@click.option("--serve", is_flag=True, help="Serve the dashboard of the study while it runs, and say where.")
+def command(directory: Path, restart: bool, plain: bool, serve: bool) -> int:
     """Run `dakota -i study.in` in DIRECTORY, with progress and a report at the end.
 
     Dakota's own words go to dakota.log.
@@ -47,17 +51,8 @@ def command(directory: Path, restart: bool, plain: bool) -> int:
         raise StudyError("; ".join(map(str, errors)))
     argv = [find_dakota(), "-i", "study.in"] + (_restart(home) if restart else [])
     click.echo(f"{home}: dakota {' '.join(argv[1:])}   (its output: {_LOG})")
-    with (home / _LOG).open("ab") as log:
-        dakota = subprocess.Popen(argv, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment())
-    try:
-        (_plain if plain or not sys.stdout.isatty() else _live)(home, dakota)
-        code = dakota.wait()
-    except KeyboardInterrupt:
-        dakota.wait()
-        click.echo(
-            f"interrupted; what runs is ended with {program()} stop {directory}; run it again to go on", err=True
-        )
-        raise
+    with _served(home) if serve else nullcontext():
+        code = _run(directory, home, argv, plain)
     if code:
         click.echo(f"dakota ended with exit code {code}; its last words in {home / _LOG}:", err=True)
         click.echo("".join((home / _LOG).read_text(errors="replace").splitlines(keepends=True)[-15:]), err=True)
@@ -66,8 +61,37 @@ def command(directory: Path, restart: bool, plain: bool) -> int:
     first = (report.best or report.rows[0]).evaluation.eval_id
     click.echo(f"next:  {program()} show {first} --study {directory}    what evaluation {first} cost, job by job")
     click.echo(f"       {program()} status {directory}")
+    click.echo(f"       {program()} serve {directory}    all of it in a browser")
     click.echo(f"       edit {directory}/study.in and run it again: what has been evaluated is not run twice")
     return 1 if code or report.failed else 0
+
+
+@contextmanager
+def _served(home: Path) -> Iterator[None]:
+    """Serve the study's dashboard; a study runs without one as well."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(study_served(home))
+        except PanoramaError as problem:
+            click.echo(f"no dashboard: {problem}", err=True)
+        else:
+            click.echo(f"dashboard: {url}   (while the study runs)")
+        yield
+
+
+def _run(directory: Path, home: Path, argv: list[str], plain: bool) -> int:
+    """Dakota's exit code, once it has ended."""
+    with (home / _LOG).open("ab") as log:
+        dakota = subprocess.Popen(argv, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment())
+    try:
+        (_plain if plain or not sys.stdout.isatty() else _live)(home, dakota)
+        return dakota.wait()
+    except KeyboardInterrupt:
+        dakota.wait()
+        click.echo(
+            f"interrupted; what runs is ended with {program()} stop {directory}; run it again to go on", err=True
+        )
+        raise
 
 
 def _restart(home: Path) -> list[str]:

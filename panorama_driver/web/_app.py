@@ -1,0 +1,188 @@
+"""The dashboard's HTTP: addresses, documents, pages, modules and the live stream; what they hold is the library's."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from ..errors import NotFoundError, PanoramaError, UsageError
+from ._access import Access, checked_root
+from ._answers import Desk, Encoded, problem, response
+from ._library import Library
+from ._live import EventStream, Hub
+from ._operations import CSV, JSON, OPERATIONS, LiveQuery, Operation, query_of
+from ._static import Static
+
+_READERS = 16
+_FRESH = {"Cache-Control": "no-cache"}
+_PRIVATE = {"Cache-Control": "private, no-cache"}
+_PAGES = (
+    "/",
+    "/studies",
+    "/studies/{study}",
+    "/studies/{study}/workflows/{workflow}",
+    "/studies/{study}/workflows/{workflow}/transfers",
+    "/studies/{study}/workflows/{workflow}/jobs/{job}",
+)
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class Application:
+    """The dashboard as an ASGI application.
+
+    Parameters
+    ----------
+    library : Library
+        What it shows; whoever has opened it closes it.
+    token, root_path, hosts
+        See `Access`.
+
+    Attributes
+    ----------
+    hub : Hub
+        The live stream; `hub.end()` ends what would keep a server from ending.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        *,
+        token: str | None = None,
+        root_path: str = "",
+        hosts: Collection[str] | None = None,
+    ) -> None:
+        self.hub = Hub(library.changes)
+        self._library = library
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        self._desk = Desk(_encode, lambda: self.hub.cursor)
+        self._static = Static(checked_root(root_path))
+        inner = Starlette(routes=list(self._routes()), lifespan=self._lifespan, exception_handlers=_HANDLERS)
+        inner.router.redirect_slashes = False
+        self._access = Access(inner, token=token, root_path=root_path, hosts=hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self._access(scope, receive, send)
+
+    def close(self) -> None:
+        """Wait for what is being read, once no event loop serves it any more."""
+        self._readers.shutdown()
+        self.hub.close()
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        watching = asyncio.create_task(self.hub.watch())
+        try:
+            yield
+        finally:
+            self.hub.end()
+            watching.cancel()
+            self._readers.shutdown(wait=False, cancel_futures=True)
+
+    def _routes(self) -> Iterator[Route]:
+        for operation in OPERATIONS:
+            yield Route(f"/api{operation.path}", self._reading(operation))
+        yield Route("/api/live", self._live)
+        yield Route("/api/openapi.json", self._openapi)
+        yield Route("/api/health", _health)
+        yield Route("/api{rest:path}", _nothing)
+        yield Route("/static/{name:path}", self._module)
+        for path in _PAGES:
+            yield Route(path, self._page)
+        yield Route("/{rest:path}", self._no_page)
+
+    def _reading(self, operation: Operation) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            of = {name: unquote(part) for name, part in request.path_params.items()}
+            asked = query_of(_query(request), operation.query)
+            key = (operation.name, *of.values(), asked)
+
+            def read() -> Any:
+                return operation.read(self._library, of, asked)
+
+            encoded, cursor = await self._desk.get(key, operation.media, lambda: self._in_thread(read))
+            told = _PRIVATE | {"X-Panorama-Cursor": cursor}
+            if operation.media == CSV:
+                told["Content-Disposition"] = f'attachment; filename="{_UNFIT.sub("-", of["study"])}.csv"'
+            return await response(request, encoded, told)
+
+        return answer
+
+    async def _in_thread(self, read: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+
+    async def _live(self, request: Request) -> Response:
+        asked = query_of(_query(request), LiveQuery)
+        if self.hub.full:
+            return problem(503, "there is no room for another live stream now; reload the page by hand")
+        last = request.headers.get("last-event-id") or asked.last
+        return EventStream(self.hub.stream(asked.topic, last), request.method == "HEAD")
+
+    async def _openapi(self, request: Request) -> Response:
+        from ._openapi import document
+
+        return await response(request, Encoded(msgspec.json.encode(document())), _PRIVATE)
+
+    async def _module(self, request: Request) -> Response:
+        found = await asyncio.to_thread(self._static.file, request.path_params["name"])
+        if found is None:
+            return problem(404, "there is no such file")
+        return await response(request, found.encoded, {"Cache-Control": found.caching(request.url.query)})
+
+    async def _page(self, request: Request) -> Response:
+        return await response(request, await asyncio.to_thread(self._static.shell), _FRESH)
+
+    async def _no_page(self, request: Request) -> Response:
+        shell = await asyncio.to_thread(self._static.shell)
+        return Response(shell.body, 404, _FRESH, shell.media)
+
+
+def application(
+    library: Library, *, token: str | None = None, root_path: str = "", hosts: Collection[str] | None = None
+) -> Application:
+    """The dashboard of a library, for an ASGI server of one's own; see `Application`."""
+    return Application(library, token=token, root_path=root_path, hosts=hosts)
+
+
+async def _health(request: Request) -> Response:
+    return Response(b'{"state":"ok"}', headers={"Cache-Control": "no-store"}, media_type=JSON)
+
+
+async def _nothing(request: Request) -> NoReturn:
+    raise NotFoundError(f"{request.url.path}: the API has no such address; /api/openapi.json lists them")
+
+
+def _query(request: Request) -> dict[str, list[str]]:
+    return {name: request.query_params.getlist(name) for name in request.query_params}
+
+
+def _encode(document: Any) -> bytes:
+    return document.encode() if isinstance(document, str) else msgspec.json.encode(document)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    """Why there is no answer, by the kind of the error."""
+    if isinstance(error, NotFoundError):
+        return problem(404, str(error))
+    if isinstance(error, UsageError):
+        return problem(400, str(error))
+    return problem(503, str(error))
+
+
+def _fault(request: Request, error: Exception) -> Response:
+    return problem(500, "a fault of the server, which tells more on its standard error")
+
+
+_HANDLERS: dict[Any, Any] = {PanoramaError: _refused, OSError: _refused, Exception: _fault}

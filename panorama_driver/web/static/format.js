@@ -1,0 +1,152 @@
+// Numbers with their units, times in the viewer's zone, states in words, and what is unknown with its reason.
+
+import { h } from "./dom.js";
+
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** How a state looks: a word and a sign beside the colour, which not everybody can tell from others. */
+export const STATES = {
+  unsubmitted: { word: "waiting", sign: "○", tone: "waiting" },
+  planned: { word: "planned", sign: "○", tone: "waiting" },
+  empty: { word: "empty", sign: "○", tone: "waiting" },
+  received: { word: "received", sign: "◔", tone: "queued" },
+  submitted: { word: "queued", sign: "◔", tone: "queued" },
+  held: { word: "held", sign: "◫", tone: "queued" },
+  running: { word: "running", sign: "▶", tone: "running" },
+  succeeded: { word: "done", sign: "✓", tone: "done" },
+  finished: { word: "finished", sign: "✓", tone: "done" },
+  failed: { word: "failed", sign: "✗", tone: "failed" },
+  timeout: { word: "timed out", sign: "✗", tone: "failed" },
+  refused: { word: "refused", sign: "✗", tone: "failed" },
+  unanswered: { word: "unanswered", sign: "✗", tone: "failed" },
+  unreadable: { word: "unreadable", sign: "✗", tone: "failed" },
+  cancelled: { word: "cancelled", sign: "⊘", tone: "failed" },
+  interrupted: { word: "interrupted", sign: "⊘", tone: "failed" },
+};
+
+const WAYS = { s: seconds, bytes, "1": share, "bytes/s": rate };
+
+/** A span of time [s] in words: `0.012 s`, `4.2 s`, `3 min 05 s`, `2 h 07 min`. */
+export function seconds(value) {
+  if (value < 0) return `−${seconds(-value)}`;
+  if (value < 60) return `${digits(value)} s`;
+  const whole = Math.round(value);
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  const minutes = Math.round(value / 60);
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+  return `${Math.floor(minutes / 1440)} d ${two(Math.floor((minutes % 1440) / 60))} h`;
+}
+
+/** A size [bytes]: `512 B`, `1.50 MiB`. */
+export function bytes(value) {
+  let place = 0;
+  let size = Math.abs(value);
+  while (size >= 1024 && place < UNITS.length - 1) {
+    size /= 1024;
+    place += 1;
+  }
+  const sign = value < 0 ? "−" : "";
+  return place ? `${sign}${size.toPrecision(size >= 1000 ? 4 : 3)} ${UNITS[place]}` : `${sign}${digits(size)} B`;
+}
+
+/** A speed [bytes/s]. */
+export function rate(value) {
+  return `${bytes(value)}/s`;
+}
+
+/** A share of 1 in per cent. */
+export function share(value) {
+  return `${digits(100 * value)} %`;
+}
+
+/** A number with three or so digits that count. */
+export function digits(value) {
+  if (!Number.isFinite(value)) return String(value);
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
+  return String(Number(value.toPrecision(size >= 100 ? 4 : 3)));
+}
+
+/** Any value as text, by its unit. */
+export function text(value, unit = "") {
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  if (typeof value !== "number") return String(value);
+  return WAYS[unit] ? WAYS[unit](value) : `${unit ? digits(value) : exact(value)}${unit ? ` ${unit}` : ""}`;
+}
+
+/** Of parameters and responses, six digits. */
+export function exact(value) {
+  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
+}
+
+/**
+ * A value as an element: `data-metric` names it, `data-value` holds it as it came, to the last digit.
+ * What is not known says so, and why on hover, on focus, and to a screen reader.
+ */
+export function value(name, known, unit = "", reason = "") {
+  if (known === null || known === undefined) return unknown(name, reason);
+  const exactly = typeof known === "number" ? `${known} ${unit === "1" ? "" : unit}`.trim() : null;
+  return h("data", { value: String(known), "data-metric": name, "data-value": String(known), title: exactly }, text(known, unit));
+}
+
+/** What is not known, with its reason. */
+export function unknown(name, reason = "") {
+  const why = reason || "nobody told";
+  return h("span", { class: "unknown", tabindex: 0, "data-metric": name, "data-unknown": why, role: "note", "aria-label": `unknown: ${why}` }, "unknown");
+}
+
+/** The same where there is room to say why at once. */
+export function lost(name, reason = "") {
+  const why = reason || "nobody told";
+  return h("p", { class: "nothing", "data-metric": name, "data-unknown": why }, `unknown: ${why}`);
+}
+
+/** A moment [s since 1970] in the viewer's zone, with UTC on hover. */
+export function time(moment, name = "time", reason = "") {
+  if (moment === null || moment === undefined) return unknown(name, reason);
+  const date = new Date(moment * 1000);
+  return h("time", { datetime: date.toISOString(), title: utc(moment), "data-metric": name, "data-value": String(moment) }, local(moment));
+}
+
+/** A moment in the viewer's zone, as text. */
+export function local(moment) {
+  return new Date(moment * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+}
+
+/** A moment in UTC, as text. */
+export function utc(moment) {
+  return `${new Date(moment * 1000).toISOString().replace("T", " ").replace(/\.\d+Z$/, "")} UTC`;
+}
+
+/** A moment for an axis of dates: the viewer's clock, which the chart library takes as it is. */
+export function onAxis(moment) {
+  const date = new Date(moment * 1000);
+  return new Date(date.getTime() - date.getTimezoneOffset() * 60000).toISOString().slice(0, -1);
+}
+
+/** A state: a sign and a word. */
+export function state(name, metric = "state") {
+  const known = STATES[name] ?? { word: name, sign: "?", tone: "waiting" };
+  return h("span", { class: `state ${known.tone}`, "data-metric": metric, "data-value": name },
+    h("span", { class: "sign", "aria-hidden": "true" }, known.sign), known.word);
+}
+
+/** The name of a metric as people read it: `cpu_time` is `CPU time`. */
+export function words(name) {
+  return name.replace(/_/g, " ").replace(/\bcpu\b/g, "CPU").replace(/\bio\b/g, "I/O").replace(/\brss\b/g, "memory");
+}
+
+/** Values in a list of terms: rows of [term, element]. */
+export function terms(rows) {
+  return h("dl", { class: "terms" }, rows.filter(Boolean).map(([term, ...what]) => h("div", {}, h("dt", {}, term), h("dd", {}, ...what))));
+}
+
+/** A large number with a word below it. */
+export function tile(name, title, known, unit, reason, note = null) {
+  return h("div", { class: "tile" }, h("span", { class: "figure" }, value(name, known, unit, reason)), h("span", { class: "caption" }, title), note && h("span", { class: "note" }, note));
+}
+
+function two(number) {
+  return String(number).padStart(2, "0");
+}
