@@ -34,6 +34,7 @@ bench: $(VENV)/.test .pegasus/.made
 	$(BIN)/python bench/probe.py
 	$(BIN)/python bench/writing.py
 	$(BIN)/python bench/capture.py
+	$(BIN)/python bench/dashboard.py
 	$(BIN)/python bench/genome.py
 	$(BIN)/python bench/pegasus.py
 

@@ -23,6 +23,7 @@ _Record = TypeVar("_Record", bound=msgspec.Struct)
 _UNITS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-z]*)\s*")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_DEEPEST = 1000  # levels of YAML
 _ONLINE = ("http", "https", "rabbitmq", "rabbitmqs", "file")
 _BROKER = ("amqp", "amqps")
 _BROKER_PATH = re.compile(r"[\w.\[\]:-]+/[\w.%~-]+/[\w.%~-]+", re.ASCII)
@@ -281,13 +282,29 @@ def read_yaml(path: Path, error: type[PanoramaError]) -> Any:
     try:
         if not path.is_file():  # to open a pipe would wait for ever
             raise error(f"{path}: no such file")
-        return yaml.load(path.read_text(encoding="utf-8"), loader)
+        text = path.read_text(encoding="utf-8")
+        if too_deep(text, loader):
+            raise error(f"{path}: is nested too deep")
+        return yaml.load(text, loader)
     except (OSError, UnicodeDecodeError) as problem:
         raise error(f"{path}: cannot be read: {problem}") from None
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise error(f"{where}: not YAML: {getattr(problem, 'problem', problem)}") from None
+
+
+def too_deep(text: str, loader: Any) -> bool:
+    """Whether YAML is nested so deep that reading it could end the process: libyaml goes down by recursion."""
+    import yaml
+
+    most = text.count("[") + text.count("{") + 2 * max(map(len, text.splitlines()), default=0)
+    depth = 0
+    for event in yaml.parse(text, loader) if most > _DEEPEST else ():
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def convert(raw: Any, kind: type[_Record], path: Path, error: type[PanoramaError]) -> _Record:

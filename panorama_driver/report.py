@@ -14,7 +14,7 @@ import msgspec
 from .config import Scalar
 from .errors import EnvironmentMissingError, StudyError
 from .findings import Front, answered, best, comparable, maximized, pareto_front, response_names, truth
-from .metrics import WorkflowMetrics, correlate
+from .metrics import WorkflowMetrics, correlate, thinned
 from .store import open_store
 from .study.client import FOLDER
 from .study.journal import Evaluation, read
@@ -112,8 +112,8 @@ def read_report(home: Path) -> Report:
         raise StudyError(f"{home}: no evaluation has been run here yet; start it with panorama study {home}")
     with open_store(home / FOLDER / "store.db", readonly=True) as store:
         rows = [
-            Row(evaluation, correlate(store.events(evaluation.wf_uuid)) if evaluation.wf_uuid else None)
-            for evaluation in evaluations
+            Row(one, correlate(thinned(partial(store.events, one.wf_uuid))) if one.wf_uuid else None)
+            for one in evaluations
         ]
     asked = response_names(evaluations)
     left_out = len(journal) - len(evaluations)

@@ -79,3 +79,11 @@ def test_a_damaged_netrc_file_is_refused_without_a_word_of_its_password(tmp_path
     with pytest.raises(UsageError, match="this is not as in a netrc file") as caught:
         netrc_login(path, "h")
     assert not {"open", "sesame"} & set(str(caught.value).split())
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "a: " + "{x: " * 100_000], ids=["[", "-", "{"])
+def test_a_file_nested_deeper_than_any_stack_is_an_error_and_not_the_end_of_the_process(
+    tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(StudyError, match=r"study\.yml: is nested too deep"):
+        load_study(write(tmp_path, text))

@@ -42,16 +42,16 @@ def command(which: str | None, study: Path, store: str | None, as_json: bool) ->
     """
     import msgspec
 
-    from ..collector.completeness import completeness
-    from ..metrics import correlate
+    from ..web._digest import digest
 
     if which is None:
         return _list(study, store, as_json)
     evaluation = None if store else started(which, study_or_store(study))
     with open_chosen(study, store, readonly=True) as opened:
         wf_uuid = (evaluation and evaluation.wf_uuid) or workflow_in(opened, which)
-        metrics = correlate(opened.events(wf_uuid))
-        complete = completeness(opened, wf_uuid)
+        read = digest(opened, wf_uuid)
+    metrics, complete = read.metrics, read.completeness
+    assert complete is not None  # all of it is read
     if as_json:
         told = {"evaluation": evaluation, "metrics": metrics, "completeness": complete}
         write_json({name: msgspec.to_builtins(value) for name, value in told.items()})

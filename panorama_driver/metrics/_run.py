@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -13,11 +14,17 @@ from ..sources.darshan import LogReport
 from ._findings import text
 from ._index import AttemptIndex, JobIndex, WorkflowIndex
 from ._series import Trace, trace_of, traces_of
+from ._tasks import executables
 from ._traces import streams
 from ._transfer_list import Told, transfers_of
 from ._workflow import measured
 from .records import WorkflowMetrics
 
+_Planned = Mapping[str | None, str | None]  # arguments by task
+
+_KICKSTART = re.compile(
+    r"\A(?:\S*pegasus-kickstart)?\s*-n \S+ -N \S+ .*?-R \S+ .*?-L \S+ -T \S+ (?:-[kK] \S+ )*\S+", re.ASCII
+)
 _SECTION = "#@ "  # monitord's mark before what each program of a job said
 
 
@@ -85,16 +92,19 @@ class Run:
 
     def said(self) -> Iterator[Said]:
         """What each attempt left beside numbers."""
-        return (_said(job, attempt) for job in self._index.jobs.values() for attempt in job.attempts)
+        planned = {text(e.fields.get("task_id")): text(e.fields.get("argv")) for e in self._index.all("task.info")}
+        return (_said(job, attempt, planned) for job in self._index.jobs.values() for attempt in job.attempts)
 
     def programs(self) -> Iterator[tuple[str, str, str]]:
         """Job, transformation and executable of each program that ran."""
         for job in self._index.jobs.values():
             for attempt in job.attempts:
+                known = {event.event_id: program for event, program in executables(attempt)}
                 for event in attempt.all("inv.end"):
                     if (event.invocation or 0) < 0:
                         continue  # a pre or post script, which is DAGMan's
-                    name, program = (text(event.fields.get(key)) for key in ("transformation", "executable"))
+                    name = text(event.fields.get("transformation"))
+                    program = known.get(event.event_id) or text(event.fields.get("executable"))
                     if name:
                         yield job.job_id, name, program or ""
 
@@ -117,12 +127,12 @@ def _owner(job: JobIndex, sample: Event) -> AttemptIndex | None:
     return job.owner(sample)[0] if sample.attempt is None else job.by_attempt.get(sample.attempt)
 
 
-def _said(job: JobIndex, attempt: AttemptIndex) -> Said:
+def _said(job: JobIndex, attempt: AttemptIndex, planned: _Planned) -> Said:
     stdout, stderr = _streams(attempt)
     return Said(
         job.job_id,
         attempt.attempt,
-        _command(job, attempt),
+        _command(job, attempt, planned),
         text(attempt.field("work_dir", "job_inst.main.end", "job_inst.composite"))
         or text(attempt.field("cwd", "inv.end")),
         stdout or None,
@@ -131,15 +141,22 @@ def _said(job: JobIndex, attempt: AttemptIndex) -> Said:
     )
 
 
-def _command(job: JobIndex, attempt: AttemptIndex) -> str | None:
+def _command(job: JobIndex, attempt: AttemptIndex, planned: _Planned) -> str | None:
     """Of the programs that ran; else, of what was to run."""
-    lines = [_line(event) for event in attempt.invocations] or [_line(job.info)]
+    lines = [_line(program, _arguments(event, planned)) for event, program in executables(attempt)]
+    if not lines and job.info is not None:
+        lines = [_line(*(text(job.info.fields.get(key)) for key in ("executable", "argv")))]
     return "\n".join(line for line in lines if line) or None
 
 
-def _line(event: Event | None) -> str:
-    told = [text(event.fields.get(key)) for key in ("executable", "argv")] if event is not None else []
-    return " ".join(word for word in told if word)
+def _arguments(event: Event, planned: _Planned) -> str | None:
+    """As planned: of a task monitord tells the wrapper's, or none; of a job without tasks, the submit file's line."""
+    told = planned.get(text(event.fields.get("task_id")))
+    return told or _KICKSTART.sub("", text(event.fields.get("argv")) or "").strip()
+
+
+def _line(*words: str | None) -> str:
+    return " ".join(word for word in words if word)
 
 
 def _streams(attempt: AttemptIndex) -> tuple[str, str]:

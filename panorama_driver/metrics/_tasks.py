@@ -19,6 +19,14 @@ def tasks(attempt: AttemptIndex) -> tuple[TaskMetrics, ...]:
     return tuple(_task(alone) for alone in _apart(attempt))
 
 
+def executables(attempt: AttemptIndex) -> Iterator[tuple[Event, str | None]]:
+    """The record of each program, and its path: where the probe ran it, kickstart saw the probe's interpreter."""
+    ended = attempt.invocations
+    for event, streams in zip(ended, _by_program(ended, attempt.streams), strict=True):
+        ours = (text(stream.samples[0].fields.get("exe")) for stream in streams if stream.ours)
+        yield event, next((name for name in ours if name), None) or text(event.fields.get("executable"))
+
+
 def _apart(attempt: AttemptIndex) -> Iterator[AttemptIndex]:
     """An attempt as one of each program alone, with the traces that are of it."""
     ended = attempt.invocations

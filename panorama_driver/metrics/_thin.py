@@ -50,7 +50,7 @@ _Row = tuple[float, ...]
 _Key = tuple[str | None, int | None, int | None, str]
 
 
-def thinned(read: Callable[[], Iterable[Event]], most: int = MOST) -> list[Event]:
+def thinned(read: Callable[..., Iterable[Event]], most: int = MOST) -> list[Event]:
     """Events of one run, with few of its samples.
 
     `correlate` of them equals `correlate` of all, bit for bit; `series` has the same totals and nearly the same shape.
@@ -58,12 +58,15 @@ def thinned(read: Callable[[], Iterable[Event]], most: int = MOST) -> list[Event
     Parameters
     ----------
     read : callable
-        Gives the events anew, in order of time, such as `lambda: store.events(wf_uuid)`.
+        Gives the events anew, in order of time, only or but those of some kinds: `partial(store.events, wf_uuid)`.
     most : int
         How many samples to keep, but for those that must be kept.
     """
-    others = [event for event in read() if event.kind != TRACE]
-    thinner = thin(lambda: (event for event in read() if event.kind == TRACE), others, most)
+    events = list(itertools.islice(read(), most + 1))
+    if len(events) <= most:
+        return events  # there is nothing to gain
+    others = list(read(without={TRACE}))
+    thinner = thin(lambda: read({TRACE}), others, most)
     return [*others, *(event for kept in thinner.streams() for event in kept.events)]
 
 

@@ -270,9 +270,14 @@ def _spread(attempts: list[Transfer], totals: list[Event]) -> list[Transfer]:
 
 
 def _best_of_log(logged: Sequence[Transfer]) -> list[Transfer]:
-    """The single attempts where all sizes are known and add up to the log's total, else that total."""
+    """The single attempts where all sizes are known and add up to the log's total, else that total.
+
+    A total counts what an attempt that failed did not move, so it tells nothing then; only a missing file counts as 0.
+    """
     attempts = [transfer for transfer in logged if transfer.kind == ATTEMPT]
     totals = [transfer for transfer in logged if transfer.kind == STATS]
+    if any(attempt.succeeded is False and attempt.staged != 0 for attempt in attempts):
+        return attempts
     sizes = [transfer.staged for transfer in attempts]
     rounding = math.fsum(total.rounding for total in totals) + 1e-6
     counted = [total.staged for total in totals]

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 import msgspec
 import yaml
 
+from ..config import too_deep
+
 MULTIPART = "---------------pegasus-multipart"
 OUTPUT_LIMIT = 8 << 20
 """Of a longer output of a program its end is kept, as kickstart does [characters]."""
@@ -205,7 +207,7 @@ class _Multipart(_Part):
             else:
                 multipart.append(item)
         try:
-            found = yaml.load("\n".join(plain), _Loader)
+            found = _loaded(plain)
         except yaml.YAMLError as error:
             problems.append(f"multipart section is no YAML: {_short(error)}")
             return
@@ -328,12 +330,19 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe
 def _mapping(lines: list[str]) -> dict[str, Any]:
     """The record's keys; a file that ends within a line may have left half a word that is no YAML."""
     try:
-        found = yaml.load("\n".join(lines), _Loader)
+        found = _loaded(lines)
     except yaml.YAMLError:
         if len(lines) == 1:
             raise
-        found = yaml.load("\n".join(lines[:-1]), _Loader)
+        found = _loaded(lines[:-1])
     return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
+
+
+def _loaded(lines: list[str]) -> Any:
+    text = "\n".join(lines)
+    if too_deep(text, _Loader):
+        raise yaml.YAMLError("it is nested too deep")
+    return yaml.load(text, _Loader)
 
 
 def _json_item(line: str) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ _COMPOSITE = "stampede.job_inst.composite"
 _BEGUN = "Starting transfers - attempt "
 _LINE = re.compile(r" ?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) +([A-Z]+):  (.*)", re.DOTALL)
 _MISSING = "Expected local file does not exist: "
+_EXITED = re.compile(r"Command exited with non-zero exit code \(-?\d+\): ")
 _COMMAND = re.compile(r"(/bin/cp -f -R -L|ln -f -s) '(.+)' '(.+)'")
 _TOTAL = re.compile(r"Stats: Total (\d{1,9}) transfers, (\d{1,18})(\.\d)? ([KMGT]?)B transferred in ")
 _THIRD_PARTY = "Unable to provide stats for third party"
@@ -112,12 +113,16 @@ class Line(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A file that was copied or linked, as the log shows it; without a destination, one that was not there."""
+    """A file that was copied or linked, as the log shows it; without a destination, one that was not there.
+
+    `failed` if an error after it names it.
+    """
 
     at: float
     method: Method
     source: str
     destination: str | None
+    failed: bool = False
 
 
 class Run(NamedTuple):
@@ -230,15 +235,34 @@ def _lines(log: str) -> Iterator[Line]:
 
 
 def _run(lines: Sequence[Line]) -> Run:
-    commands = tuple(command for line in lines if (command := _command(line)) is not None)
+    commands = _commands(lines)
     total = next(((line, match) for line in lines if (match := _TOTAL.match(line.text))), None)
     end = total[0].at if total else lines[-1].at
     attempts, size, rounding = _total(total[1]) if total else (None, None, 0.0)
     ends = [said for line in lines if (said := _verdict(line.text)) is not None]
     idle = any(line.text.startswith("Stats: no local files") for line in lines)
-    vague = any(line.level == "ERROR" and not line.text.startswith(_MISSING) for line in lines)
+    vague = any(line.level == "ERROR" and not line.text.startswith(_MISSING) and not _refused(line) for line in lines)
     left = not commands and any(line.text.startswith(_THIRD_PARTY) for line in lines)
     return Run(lines[0].at, end, idle, vague, left, commands, attempts, size, rounding, ends[-1] if ends else None)
+
+
+def _commands(lines: Sequence[Line]) -> tuple[Command, ...]:
+    found: list[Command] = []
+    refused: set[str] = set()
+    for line in reversed(lines):
+        if words := _refused(line):
+            refused.add(words)
+        elif (command := _command(line)) is not None:
+            found.append(command._replace(failed=line.text in refused))
+            refused.discard(line.text)
+    return tuple(reversed(found))
+
+
+def _refused(line: Line) -> str:
+    """The command that an error names as one that failed, if it is one of those that tell of a file."""
+    match = _EXITED.match(line.text) if line.level == "ERROR" else None
+    words = line.text[match.end() :] if match else ""
+    return words if _COMMAND.fullmatch(words) else ""
 
 
 def _command(line: Line) -> Command | None:
@@ -277,7 +301,8 @@ def _logged(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _arrived(run: Run, command: Command, again: bool) -> dict[str, Any]:
-    status = 1 if again else 0 if run.succeeded or not run.vague else None  # the log does not say which one failed
+    failed = again or command.failed
+    status = 1 if failed else 0 if run.succeeded or not run.vague else None  # the log does not say which one failed
     moved = {"bytes_transferred": 0} if command.method == "link" else {}
     return {
         "destination_url": f"file://{command.destination}",

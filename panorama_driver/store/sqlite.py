@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
@@ -206,8 +206,16 @@ class SQLiteStore(Store):
             self._connection.close()
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._lock, self._explained("read"):
-            return self._current().execute(query, values).fetchall()
+        with self._lock:
+            with suppress(_WrittenError):
+                return self._taken(query, values)
+            return self._taken(query, values)  # as a writer leaves it
+
+    def _taken(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        with self._explained("read"):
+            connection = self._current()
+        with self._unless_written(self._resting):
+            return connection.execute(query, values).fetchall()
 
     def _current(self) -> sqlite3.Connection:
         """The connection, made anew where somebody has begun to write a file that nobody was writing."""
@@ -220,12 +228,31 @@ class SQLiteStore(Store):
         """Rows through a connection of their own: a snapshot that neither holds up nor sees what is written."""
         with self._explained("read"):
             connection, resting = self._reader()
-            with closing(connection):
-                cursor = connection.execute(query, values)
-                while rows := cursor.fetchmany(_CHUNK):
-                    yield from rows
+        with closing(connection), self._unless_written(resting):
+            cursor = connection.execute(query, values)
+            while rows := cursor.fetchmany(_CHUNK):
+                yield from rows
+
+    @contextmanager
+    def _unless_written(self, resting: _Resting | None) -> Iterator[None]:
+        """Read a file that nobody writes, if it is `resting`; whatever was read, or went wrong, counts only if so.
+
+        Raises
+        ------
+        _WrittenError
+            Somebody has written it meanwhile: pages of before and after may have been taken together.
+        """
+        try:
+            with self._explained("read"):
+                yield
+        except StoreError:
+            self._check_unwritten(resting)
+            raise
+        self._check_unwritten(resting)
+
+    def _check_unwritten(self, resting: _Resting | None) -> None:
         if resting is not None and resting != _resting(self.path, written=True):
-            raise StoreError(f"{self.path}: was written anew while it was read; read it again")
+            raise _WrittenError(f"{self.path}: was written anew while it was read; read it again") from None
 
     @contextmanager
     def _explained(self, doing: str) -> Iterator[None]:
@@ -362,6 +389,10 @@ def _back_up(path: Path, version: int) -> None:
     partial.replace(target)
 
 
+class _WrittenError(StoreError):
+    """Somebody wrote a file while it was read as one that nobody writes."""
+
+
 class _Resting(NamedTuple):
     """What tells that a file is still the same."""
 
@@ -371,11 +402,12 @@ class _Resting(NamedTuple):
 
 
 def _resting(path: Path, *, written: bool = False) -> _Resting | None:
-    """How a file stands that nobody has open to write: whoever has, has made `-wal` beside it.
+    """How a file stands that nobody has open to write: whoever has, has made `-wal` beside it, not beside a link to it.
 
     With `written`, also of one that somebody has: what was committed goes into `-wal` first, and comes here later.
     """
-    if not written and any(_sibling(path, suffix).exists() for suffix in ("-wal", "-shm")):
+    path = Path(os.path.realpath(path))
+    if not written and any(_sibling(path, suffix).exists() for suffix in ("-wal", "-shm", "-journal")):
         return None
     try:
         found = path.stat()

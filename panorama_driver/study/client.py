@@ -172,19 +172,26 @@ def _connect_or_start(study_file: str) -> socket.socket:
         os.close(lock)
 
 
-def connect(folder: str) -> "socket.socket | None":
-    """A connection to the server of this folder, or None where nobody listens."""
+def connect(folder: str, patience: float = _SILENCE) -> "socket.socket | None":
+    """A connection to the server of this folder, or None where nobody listens.
+
+    One that is stopped, and has too many waiting, raises BlockingIOError after `patience` seconds.
+    """
     try:
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    whole, part = divmod(patience, 1.0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(whole), int(part * 1e6)))
     try:
         # By way of /proc, since the path of a socket may have 107 bytes and a study folder's may be longer.
         connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
-    except (FileNotFoundError, ConnectionRefusedError):
+    except OSError as problem:
         connection.close()
-        return None
+        if isinstance(problem, (FileNotFoundError, ConnectionRefusedError)):
+            return None
+        raise
     finally:
         os.close(directory)
     if peer_uid(connection) != os.getuid():

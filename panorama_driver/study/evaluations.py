@@ -9,6 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from ..collector.darshan import summarise
 from ..config import Study, spell
 from ..engines.outcome import Outcome
 from ..errors import EvaluationTimeoutError, PanoramaError, ResponseError, StoreError, UsageError
-from ..metrics import WorkflowMetrics, correlate, failure_words
+from ..metrics import WorkflowMetrics, correlate, failure_words, thinned
 from ..objective import Responses
 from ..render import render
 from ..store import Store
@@ -370,7 +371,7 @@ class Evaluations:
         wf_uuid = self._journal.evaluations[key].wf_uuid
         if outcome.succeeded or outcome.decided_by == "engine" or wf_uuid is None:
             return outcome
-        events = list(self._store.events(wf_uuid))
+        events = thinned(partial(self._store.events, wf_uuid))
         why = failure_words(correlate(events)) if events else ""
         return Outcome(False, f"{why} ({outcome.reason})" if why else outcome.reason, outcome.decided_by)
 
@@ -415,7 +416,7 @@ class Evaluations:
 
     def _measured(self, evaluation: Evaluation) -> WorkflowMetrics:
         assert evaluation.wf_uuid is not None
-        events = list(self._store.events(evaluation.wf_uuid))
+        events = thinned(partial(self._store.events, evaluation.wf_uuid))
         if not events:
             raise StoreError(
                 f"nothing is left of evaluation {evaluation.eval_id}: neither the store nor "

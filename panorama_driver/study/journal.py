@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import functools
-import json
 import os
 import re
+import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +20,8 @@ from ..errors import StoreError
 NAME = "journal.jsonl"
 WITHDRAWN = "withdrawn"
 _REMEMBERED = 256  # bytes before where reading goes on: steps have their time in them, so no two ends are alike
+_PIECE = 1 << 20  # bytes read at a time
+_LONGEST = 4 << 20  # bytes of a line; a longer one is no step
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,14 +176,15 @@ class Reader:
             if stamp == self._stamp:
                 return set()
             with self._path.open("rb") as file:
-                before = self._unless_continued(file)
-                moved = self._take(file.read())
+                moved = self._unless_continued(file)
+                for lines in _pieces(file):
+                    moved |= self._take(lines)
         except FileNotFoundError:
-            before, moved = set(self.evaluations), set()
+            moved = set(self.evaluations)
             self._forget()
-            return before
+            return moved
         self._stamp = stamp  # of before the reading: what came meanwhile gives another one
-        return before | moved
+        return moved
 
     def _unless_continued(self, file: BinaryIO) -> set[str]:
         """Go to what is new; forget all, and give the keys, where the file does not go on from what was read."""
@@ -195,14 +198,28 @@ class Reader:
 
     def _take(self, text: bytes) -> set[str]:
         whole, newline, rest = text.rpartition(b"\n")
-        read = whole + newline
+        read = whole + newline if len(rest) <= _LONGEST else text
         self._offset += len(read)
         self._last = (self._last + read)[-_REMEMBERED:]
         return _apply_all(self.evaluations, [*whole.splitlines(), rest])
 
 
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """What is left of a file, some lines at a time; what is too long to be a step comes in parts that are none."""
+    rest = b""
+    while piece := file.read(_PIECE):
+        whole, newline, rest = (rest + piece).rpartition(b"\n")
+        yield whole + newline
+        if len(rest) > _LONGEST:
+            yield rest
+            rest = b""
+    yield rest
+
+
 def _stamp(path: Path) -> tuple[int, ...]:
     found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no file")  # to open a pipe would wait for ever
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -218,11 +235,9 @@ def _apply_all(evaluations: dict[str, Evaluation], lines: Iterable[bytes]) -> se
     moved = set()
     for line in lines:
         try:
-            step = json.loads(line)
-            _apply(evaluations, step)
-        except (ValueError, TypeError, KeyError):
+            moved.add(_apply(evaluations, msgspec.json.decode(line)))
+        except (ValueError, TypeError, RecursionError):
             continue  # empty, half written by a server that was killed (the step was not taken), or no step at all
-        moved.add(step["key"])
     return moved
 
 
@@ -241,15 +256,24 @@ def _numbers(eval_id: str) -> tuple[tuple[int, str], ...]:
     return tuple((len(part), part) for part in digits)
 
 
-def _apply(evaluations: dict[str, Evaluation], step: dict[str, Any]) -> None:
-    key, changes = step["key"], {name: value for name, value in step.items() if name not in ("t", "key")}
+class _Head(msgspec.Struct):
+    """What every step tells: when it was taken [s since 1970], and of which evaluation."""
+
+    t: float
+    key: str
+
+
+def _apply(evaluations: dict[str, Evaluation], step: dict[str, Any]) -> str:
+    """Take a step, and give the key of its evaluation."""
+    head = msgspec.convert(step, _Head)
+    key, changes = head.key, {name: value for name, value in step.items() if name not in ("t", "key")}
+    known = evaluations.get(key)
     if step.get("state") == WITHDRAWN:
         evaluations.pop(key, None)
-        return
-    known = evaluations.get(key)
-    if known is None:
-        evaluations[key] = msgspec.convert({"key": key, "started": step["t"], **changes}, Evaluation)
-        return
-    updated = msgspec.convert(msgspec.structs.asdict(known) | changes, Evaluation)
-    ended = step["t"] if updated.over and not known.over else (known.ended if updated.over else None)
-    evaluations[key] = msgspec.structs.replace(updated, ended=ended)
+    elif known is None:
+        evaluations[key] = msgspec.convert({"key": key, "started": head.t, **changes}, Evaluation)
+    else:
+        updated = msgspec.convert(msgspec.structs.asdict(known) | changes, Evaluation)
+        ended = head.t if updated.over and not known.over else (known.ended if updated.over else None)
+        evaluations[key] = msgspec.structs.replace(updated, ended=ended)
+    return key

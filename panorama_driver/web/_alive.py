@@ -14,6 +14,7 @@ from ..errors import ServerError
 from ..study.client import SOCKET, connect
 
 _AGAIN = 15.0  # seconds; a server that nobody needs ends after 10, and each connection makes it wait anew
+_PATIENCE = 0.05  # seconds for a server that has no room for one more to wait: it is stopped, or very busy
 _SETTLED = 2.0  # seconds after which a socket that refuses is not one that is just being made
 
 Stamp = tuple[int, int]
@@ -64,7 +65,10 @@ class Watch:
         self.close()
         self._answered = self._refused = None
         try:
-            connection = connect(str(self._folder))
+            connection = connect(str(self._folder), _PATIENCE)
+        except BlockingIOError:
+            self._answered, self._until = made, time.monotonic() + _AGAIN
+            return True
         except (OSError, ServerError):
             connection = None
         if connection is None:

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import msgspec
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ._encoding import to_json
 from .documents import Problem
 
 _WORTH = 1024  # [bytes] below which nothing is compressed
@@ -70,7 +70,7 @@ async def response(request: Request, encoded: Encoded, headers: dict[str, str]) 
 
 def problem(status: int, words: str, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
     """Why there is no answer, as JSON."""
-    body = msgspec.json.encode(Problem(problem=words))
+    body = to_json(Problem(problem=words))
     return Response(body, status, {"Cache-Control": "no-store", **headers}, "application/json")
 
 

@@ -20,12 +20,13 @@ from starlette.types import Receive, Scope, Send
 from ..errors import NotFoundError, PanoramaError, UsageError
 from ._access import Access, checked_root
 from ._answers import Desk, Encoded, problem, response
+from ._encoding import to_json
 from ._library import Library
 from ._live import EventStream, Hub
 from ._operations import CSV, JSON, OPERATIONS, LiveQuery, Operation, query_of
 from ._static import Static
 
-_READERS = 16
+_READERS = 16  # threads each for what is there at once, and for what may wait for a long run to be read
 _FRESH = {"Cache-Control": "no-cache"}
 _PRIVATE = {"Cache-Control": "private, no-cache"}
 _PAGES = (
@@ -66,6 +67,7 @@ class Application:
         self.hub = Hub(library.changes)
         self._library = library
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        self._waiting = ThreadPoolExecutor(_READERS, thread_name_prefix="waiting")
         self._desk = Desk(_encode, lambda: self.hub.cursor)
         self._static = Static(checked_root(root_path))
         inner = Starlette(routes=list(self._routes()), lifespan=self._lifespan, exception_handlers=_HANDLERS)
@@ -78,7 +80,8 @@ class Application:
 
     def close(self) -> None:
         """Wait for what is being read, once no event loop serves it any more."""
-        self._readers.shutdown()
+        for readers in (self._readers, self._waiting):
+            readers.shutdown()
         self.hub.close()
 
     @asynccontextmanager
@@ -89,7 +92,8 @@ class Application:
         finally:
             self.hub.end()
             watching.cancel()
-            self._readers.shutdown(wait=False, cancel_futures=True)
+            for readers in (self._readers, self._waiting):
+                readers.shutdown(wait=False, cancel_futures=True)
 
     def _routes(self) -> Iterator[Route]:
         for operation in OPERATIONS:
@@ -112,16 +116,14 @@ class Application:
             def read() -> Any:
                 return operation.read(self._library, of, asked)
 
-            encoded, cursor = await self._desk.get(key, operation.media, lambda: self._in_thread(read))
+            readers = self._waiting if operation.waits else self._readers
+            encoded, cursor = await self._desk.get(key, operation.media, lambda: _in_thread(readers, read))
             told = _PRIVATE | {"X-Panorama-Cursor": cursor}
             if operation.media == CSV:
                 told["Content-Disposition"] = f'attachment; filename="{_UNFIT.sub("-", of["study"])}.csv"'
             return await response(request, encoded, told)
 
         return answer
-
-    async def _in_thread(self, read: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
 
     async def _live(self, request: Request) -> Response:
         asked = query_of(_query(request), LiveQuery)
@@ -156,6 +158,10 @@ def application(
     return Application(library, token=token, root_path=root_path, hosts=hosts)
 
 
+async def _in_thread(readers: ThreadPoolExecutor, read: Callable[[], Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(readers, read)
+
+
 async def _health(request: Request) -> Response:
     return Response(b'{"state":"ok"}', headers={"Cache-Control": "no-store"}, media_type=JSON)
 
@@ -169,7 +175,7 @@ def _query(request: Request) -> dict[str, list[str]]:
 
 
 def _encode(document: Any) -> bytes:
-    return document.encode() if isinstance(document, str) else msgspec.json.encode(document)
+    return document.encode(errors="backslashreplace") if isinstance(document, str) else to_json(document)
 
 
 def _refused(request: Request, error: Exception) -> Response:

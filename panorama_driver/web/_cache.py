@@ -22,6 +22,7 @@ import msgspec
 
 from .. import __version__
 from ..store import Store
+from ._encoding import packed
 
 FORMAT = 1
 """Counts up with whatever is kept."""
@@ -48,10 +49,11 @@ _CROWD_OUT = """DELETE FROM kept WHERE seq IN (
 T = TypeVar("T")
 
 
-def cache_folder() -> Path:
-    """Where caches are by default."""
-    chosen = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache") / "panorama"
+def cache_folder() -> Path | None:
+    """Where caches are by default; None for a user without a home."""
+    chosen, home = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~")
+    folder = chosen if os.path.isabs(chosen) else os.path.join(home, ".cache")
+    return Path(folder) / "panorama" if os.path.isabs(folder) else None
 
 
 class Cache:
@@ -60,7 +62,7 @@ class Cache:
     Parameters
     ----------
     store : Store
-        What it is of: known by its first event, wherever it lies.
+        What it is of: known by its first event and when that came in, wherever it lies.
     folder : Path or None
         Where it is kept; None keeps nothing.
     """
@@ -71,7 +73,7 @@ class Cache:
         first = store.since(0, limit=1).events
         if folder is None or not first:
             return
-        self._path = folder / f"{first[0].event_id}.db"
+        self._path = folder / f"{first[0].event_id}-{store.ingested(first[0]) or 0.0:.6f}.db"
         try:
             self._connection = _open(self._path)
         except (OSError, sqlite3.Error) as problem:
@@ -110,8 +112,8 @@ class Cache:
 
     def put_all(self, things: Iterable[tuple[int, str, msgspec.Struct]]) -> None:
         """Keep many at once, each with its mark and its workflow; what is too large is not kept."""
-        packed = ((mark, wf_uuid, type(what).__name__, _packed(what)) for mark, wf_uuid, what in things)
-        rows = [(wf_uuid, kind, mark, len(data), data) for mark, wf_uuid, kind, data in packed if len(data) <= LARGEST]
+        small = ((mark, wf_uuid, type(what).__name__, _compressed(what)) for mark, wf_uuid, what in things)
+        rows = [(wf_uuid, kind, mark, len(data), data) for mark, wf_uuid, kind, data in small if len(data) <= LARGEST]
         with self._used() as connection:
             if connection is not None and rows:
                 with connection:
@@ -152,8 +154,8 @@ class Cache:
         )
 
 
-def _packed(what: msgspec.Struct) -> bytes:
-    return zlib.compress(msgspec.msgpack.encode(what), 1)
+def _compressed(what: msgspec.Struct) -> bytes:
+    return zlib.compress(packed(what), 1)
 
 
 def _open(path: Path) -> sqlite3.Connection:

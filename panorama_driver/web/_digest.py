@@ -15,6 +15,7 @@ from ..events import Event
 from ..metrics import Piece, Run, Series, TimeShares, Trace, WorkflowMetrics, series_of, thin, times
 from ..store import Store
 from ._heatmaps import heatmaps
+from ._interim import interim
 from .documents import AttemptDetails, Code, TransferRow
 
 TRACE = "kickstart.inv.online"
@@ -100,7 +101,7 @@ def digest(store: Store, wf_uuid: str, *, light: bool = False, progress: Progres
     wf_uuid : str
         The run.
     light : bool
-        Leave traces out, whatever they tell being unknown: for a first look at a run with very many samples.
+        Leave traces out, and whatever they may tell unknown: for a first look at a run with very many samples.
     progress : callable, optional
         Is told now and then how many samples have been read.
 
@@ -185,10 +186,11 @@ def _made(
 ) -> Digest:
     metrics = run.metrics()
     transfers = _transfers(run, metrics)
+    whole = read >= samples
     return Digest(
-        metrics=metrics,
+        metrics=metrics if whole else interim(metrics),
         edges=run.edges,
-        times=times(metrics),
+        times=times(metrics) if whole else None,
         details=_details(run),
         transfers=transfers,
         plan={name: value for name, value in run.plan.items() if isinstance(value, str)},

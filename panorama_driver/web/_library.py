@@ -20,7 +20,7 @@ from ._cache import Cache, cache_folder
 from ._details import job_document, metrics_document, series_document, transfer_list, workflow_document
 from ._digest import TRACE, Digest
 from ._numbers import Numbers, numbers, unreadable
-from ._places import look_through
+from ._places import Place, look_through
 from ._provenance import provenance
 from ._source import Source
 from ._stores import StoreSource
@@ -43,7 +43,7 @@ from .documents import (
 _log = logging.getLogger(__name__)
 _LOOK = 10.0  # seconds between two looks for new studies
 _PATIENCE = 50  # times what a look takes, where that is more
-_KEPT = 8  # digests of runs that somebody looks at
+_KEPT, _KEPT_BYTES = 8, 64 << 20  # digests of runs that somebody looks at, and what their traces may take
 _POLL = 0.5  # seconds
 _WORTH = 0.5  # seconds of reading, from which on a digest is kept on disk
 _MANY = 20_000  # samples: fewer are read at once
@@ -80,9 +80,10 @@ class Library:
         self._cache = cache_folder() if cache == "default" else cache
         self._reader = Reader()
         self._lock = threading.RLock()
+        self._looking = threading.Lock()
         self._sources: dict[str, Source] = {}
         self._next_look = 0.0
-        self._digests: OrderedDict[tuple[str, str], tuple[int, Digest]] = OrderedDict()
+        self._digests: OrderedDict[tuple[str, int, str], tuple[int, Digest]] = OrderedDict()
         self._turns: dict[tuple[str, str, bool], threading.Lock] = {}
         self._wake = threading.Event()
         self._closing = False
@@ -104,27 +105,40 @@ class Library:
         self._wake.set()
         self._reader.close()
         self._worker.join()
-        for each in self._sources.values():
+        for each in self._known():
             with each.lock:
                 each.close()
 
     def _look(self) -> None:
-        """Look for new studies, if it is time to."""
-        with self._lock:
-            begin = time.monotonic()
-            if begin < self._next_look:
-                return
+        """Look for new studies, if it is time to and nobody else does."""
+        begin = time.monotonic()
+        if begin < self._next_look or not self._looking.acquire(blocking=False):
+            return  # whoever asks meanwhile does not wait for a slow disk
+        try:
             for place in look_through(self._paths):
                 known = self._sources.get(place.identity)
-                if known is None or known.place != place:
-                    kind = StudySource if place.kind == "study" else StoreSource
-                    new = self._sources[place.identity] = kind(place, self._cache)
-                    new.begin()
+                if known is None or known.place != place or known.at_fault:
+                    self._add(place)
             end = time.monotonic()
             self._next_look = end + max(_LOOK, _PATIENCE * (end - begin))
+        finally:
+            self._looking.release()
+
+    def _add(self, place: Place) -> None:
+        new = StudySource(place, self._cache) if place.kind == "study" else StoreSource(place, self._cache)
+        new.begin()
+        with self._lock:
+            before = self._sources.get(place.identity)
+            self._sources[place.identity] = new
+        if before is not None:
+            with before.lock:
+                before.close()
 
     def _every(self) -> list[Source]:
         self._look()
+        return self._known()
+
+    def _known(self) -> list[Source]:
         with self._lock:
             return list(self._sources.values())
 
@@ -301,7 +315,7 @@ class Library:
     def _read_now(self, found: Source, wf_uuid: str, light: bool) -> Digest:
         with found.lock:
             found.check(wf_uuid)
-            store, cache, mark = found.store(), found.cache, found.runs.marks[wf_uuid]
+            store, cache, mark, place = found.store(), found.cache, found.runs.marks[wf_uuid], _place(found, wf_uuid)
         begin = time.monotonic()
         read = cache.get(Digest, wf_uuid, mark) if cache is not None else None
         if read is None:
@@ -310,10 +324,12 @@ class Library:
             if cache is not None and read.samples_read >= read.samples:
                 self._put(cache, mark, read, time.monotonic() - begin)
         with found.lock:
+            if place != _place(found, wf_uuid):
+                return read  # of a store that was replaced meanwhile
             found.take(wf_uuid, numbers(read), mark, time.monotonic() - begin)
             followed = found.runs.followed(wf_uuid)
         if followed:
-            self._keep((found.identity, wf_uuid), mark, read)
+            self._keep(place, mark, read)
         return read
 
     @staticmethod
@@ -325,20 +341,23 @@ class Library:
 
     def _kept(self, found: Source, wf_uuid: str, light: bool) -> Digest | None:
         with found.lock, self._lock:
-            mark, kept = self._digests.get((found.identity, wf_uuid), (-1, None))
+            mark, kept = self._digests.get(_place(found, wf_uuid), (-1, None))
             if kept is None or not found.runs.serves(wf_uuid, mark):
                 return None
             return kept if light or kept.samples_read >= kept.samples else None
 
-    def _keep(self, place: tuple[str, str], mark: int, read: Digest) -> None:
+    def _keep(self, place: tuple[str, int, str], mark: int, read: Digest) -> None:
         """Keep it, unless a newer one is, or a whole one of the same."""
         with self._lock:
             before = self._digests.get(place)
             if before is None or (before[0], before[1].samples_read) < (mark, read.samples_read + 1):
                 self._digests[place] = mark, read
             self._digests.move_to_end(place)
-            while len(self._digests) > _KEPT:
+            while len(self._digests) > _KEPT or (len(self._digests) > 1 and self._kept_bytes() > _KEPT_BYTES):
                 self._digests.popitem(last=False)
+
+    def _kept_bytes(self) -> int:
+        return sum(len(trace.packed) for _, read in self._digests.values() for trace in read.traces)
 
     def _work(self) -> None:
         """Read in the background what tables lack, until the library is closed."""
@@ -371,9 +390,7 @@ class Library:
                 found.runs.again(wf_uuid)
 
     def _next(self) -> tuple[Source, str] | None:
-        with self._lock:
-            every = list(self._sources.values())
-        for each in every:
+        for each in self._known():
             with each.lock:
                 wf_uuid = each.runs.next()
             if wf_uuid is not None:
@@ -381,8 +398,12 @@ class Library:
         return None
 
     def _waiting(self) -> bool:
-        with self._lock:
-            return any(each.runs.waiting for each in self._sources.values())
+        return any(each.runs.waiting for each in self._known())
+
+
+def _place(found: Source, wf_uuid: str) -> tuple[str, int, str]:
+    """What tells a run of one store from all others."""
+    return found.identity, found.runs.store, wf_uuid
 
 
 def _matches(summary: StudySummary, search: str) -> bool:

@@ -19,11 +19,11 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import anyio
-import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..errors import PanoramaError
+from ._encoding import to_json
 from ._library import Change
 
 STREAMS = 200
@@ -117,7 +117,7 @@ class Hub:
         """Tell all who listen of changes."""
         for change in changes:
             self._number += 1
-            body = b"id: %b\nevent: change\ndata: %b\n\n" % (self.cursor.encode(), msgspec.json.encode(change))
+            body = b"id: %b\nevent: change\ndata: %b\n\n" % (self.cursor.encode(), to_json(change))
             self._messages.append(Message(self._number, change.topic, body))
             self._size += len(body)
         while len(self._messages) > _KEPT or self._size > _KEPT_BYTES:

@@ -38,6 +38,11 @@ METRICS = {
 _RETRY = 10.0  # seconds
 _PATIENCE = 25.0
 """A run that goes on is read again no sooner than after this many times what it took: 4 % of a core."""
+_BRIEF = 2.0  # seconds
+_EACH = 1e-3  # seconds
+_EVENTS = 30
+"""A rest of so long is enough, or of so long for each sample, and for so many events of a job: on a busy machine what
+a reading took is mostly waiting, and a page that is ten seconds late shows another run."""
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +111,11 @@ def unreadable(problem: str) -> Numbers:
     return Numbers(state="unreadable", reasons=dict.fromkeys(METRICS, problem))
 
 
+def _enough(found: Numbers) -> float:
+    """The longest rest that what it costs to read this one asks for [s]."""
+    return max(_BRIEF, _EACH * (found.samples + _EVENTS * found.jobs_total))
+
+
 class Runs:
     """The runs of one store: their numbers, and which of them are to be read, or read again.
 
@@ -117,9 +127,12 @@ class Runs:
         Every run that the store has events of, with its mark.
     numbers : dict
         Numbers of each run that has been read.
+    store : int
+        Counts up when the store is another one, where marks mean nothing any more.
     """
 
     def __init__(self) -> None:
+        self.store = 0
         self.marks: dict[str, int] = {}
         self.numbers: dict[str, Numbers] = {}
         self._read_at: dict[str, int] = {}
@@ -130,6 +143,7 @@ class Runs:
 
     def forget(self) -> None:
         """The store is another one: nothing of it is read; what is known of runs stands until they are."""
+        self.store += 1
         self.marks.clear()
         self._read_at.clear()
         self._queue.clear()
@@ -181,7 +195,7 @@ class Runs:
             return False
         self.numbers[wf_uuid], self._read_at[wf_uuid] = found, mark
         if found.state in ("planned", "running"):
-            self._rests_until[wf_uuid] = time.monotonic() + _PATIENCE * seconds
+            self._rests_until[wf_uuid] = time.monotonic() + min(_PATIENCE * seconds, _enough(found))
         if self.current(wf_uuid):
             self._queue.pop(wf_uuid, None)
         return True

@@ -24,7 +24,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from .. import __version__
-from ..errors import EnvironmentMissingError
+from ..errors import EnvironmentMissingError, UsageError
+from ._encoding import to_json
 from .documents import EvaluationRow, JobRow, StudyDocument, StudyList, WorkflowDocument
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def write_workflow(
         The library has no such run.
     EnvironmentMissingError
         plotly is not installed, whose charts the pages show.
+    UsageError
+        The file cannot be written.
     """
     charts = _charts()
     kept = _Kept(bound, library, study, progress)
@@ -195,7 +198,7 @@ class _Kept:
 
     def put(self, key: str, document: msgspec.Struct) -> None:
         """Add a document, however large it is."""
-        self._add({key: msgspec.json.encode(document)})
+        self._add({key: to_json(document)})
 
     def _add(self, encoded: Mapping[str, bytes]) -> None:
         self._documents.update(encoded)
@@ -241,7 +244,7 @@ class _Kept:
         for place, (wf_uuid, job) in enumerate(order):
             self.tell(f"{place} of {len(order)} jobs")
             where = f"{_address('studies', self._study, 'workflows', wf_uuid)}/jobs/{_address(job.job_id)}"
-            if not self._fits({where: msgspec.json.encode(self._library.job(self._study, wf_uuid, job.job_id))}):
+            if not self._fits({where: to_json(self._library.job(self._study, wf_uuid, job.job_id))}):
                 break
             inside.append((wf_uuid, job))
         self._jobs = len(inside)
@@ -255,7 +258,7 @@ class _Kept:
         where = _address("studies", self._study, "workflows", wf_uuid)
         for attempt in job.attempts:
             series = self._library.series(self._study, wf_uuid, job.job_id, attempt.attempt)
-            yield f"{where}/series?{_query(job=job.job_id, attempt=attempt.attempt)}", msgspec.json.encode(series)
+            yield f"{where}/series?{_query(job=job.job_id, attempt=attempt.attempt)}", to_json(series)
 
     def _fits(self, encoded: Mapping[str, bytes]) -> bool:
         """Add documents if there is room for them."""
@@ -292,6 +295,8 @@ class _Kept:
         try:
             beside.write_bytes(page)
             beside.replace(path)
+        except OSError as problem:
+            raise UsageError(f"{path}: cannot be written: {problem.strerror}; check its folder, and its room") from None
         finally:
             beside.unlink(missing_ok=True)
         return msgspec.structs.replace(contents, size=len(page))

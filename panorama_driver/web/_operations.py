@@ -29,7 +29,7 @@ T = TypeVar("T")
 JSON, CSV = "application/json", "text/csv"
 _SHARES = ("compute", "stage_in", "stage_out", "other", "queue", "wait", "unknown")
 _WIDTH = "Width of a bin [s]; they are wider where there would be more than 20,000."
-_FORMULA = re.compile(r"[=+\-@\t\r]")
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")  # the last ones are as wide as a Chinese character
 
 
 class NoQuery(msgspec.Struct, frozen=True):
@@ -81,6 +81,8 @@ class Operation(NamedTuple):
         What may be told after the question mark.
     media : str
         Media type of the answer.
+    waits : bool
+        It may have to wait until all of a long run is read.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Operation(NamedTuple):
     read: Callable[[Library, Mapping[str, str], Any], Any]
     query: type[msgspec.Struct] = NoQuery
     media: str = JSON
+    waits: bool = False
 
 
 def _series(library: Library, of: Mapping[str, str], asked: SeriesQuery) -> SeriesDocument:
@@ -143,6 +146,7 @@ OPERATIONS = (
         "The numbers of a workflow run, as `panorama show --json` gives them.",
         MetricsDocument,
         lambda library, of, asked: library.metrics(of["study"], of["workflow"]),
+        waits=True,
     ),
     Operation(
         "series",
@@ -151,6 +155,7 @@ OPERATIONS = (
         SeriesDocument,
         _series,
         SeriesQuery,
+        waits=True,
     ),
     Operation(
         "job",
@@ -158,6 +163,7 @@ OPERATIONS = (
         "A job with all its attempts.",
         JobDocument,
         lambda library, of, asked: library.job(of["study"], of["workflow"], of["job"]),
+        waits=True,
     ),
     Operation(
         "transfers",
@@ -165,6 +171,7 @@ OPERATIONS = (
         "The transfers of a workflow run, failed and local ones as well.",
         TransferList,
         lambda library, of, asked: library.transfers(of["study"], of["workflow"]),
+        waits=True,
     ),
 )
 

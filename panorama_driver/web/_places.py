@@ -55,6 +55,7 @@ def look_through(paths: Iterable[str | Path]) -> list[Place]:
 
 
 def _at(path: str) -> Iterator[Place]:
+    path = path.removeprefix("sqlite:///")  # a file, which may be replaced
     if "://" in path:
         yield Place("store", path)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
@@ -24,6 +25,7 @@ from .documents import Column, EvaluationRow, StudyDocument, StudyState, StudySu
 COSTS = [Column(name=name, kind="metric", unit=unit) for name, unit in METRICS.items()]
 """Columns that tables of both kinds have."""
 _UNKNOWN = (None,) * len(METRICS)
+_log = logging.getLogger(__name__)
 
 
 class News(msgspec.Struct):
@@ -53,12 +55,18 @@ class Source(ABC):
         Where it is.
     cache : Path or None
         Folder that keeps what was read.
+
+    Attributes
+    ----------
+    at_fault : bool
+        It could not be advanced, and is to be made anew.
     """
 
     def __init__(self, place: Place, cache: Path | None = None) -> None:
         self.place = place
         self.identity = place.identity
         self.lock = threading.RLock()
+        self.at_fault = False
         self.runs = Runs()
         self.summary = self._blank("empty")
         self._shelf = Shelf(place.store, awaited=place.kind == "study", cache=cache)
@@ -73,8 +81,20 @@ class Source(ABC):
             study=place.identity, name=place.name, home=place.home, kind=place.kind, state=state, **known
         )
 
-    @abstractmethod
     def advance(self) -> None:
+        """Look what is new; what is found may be made up by anybody, and a fault over it is this source's alone."""
+        if self.at_fault:
+            return
+        try:
+            self._advance()
+        except Exception as problem:  # noqa: BLE001 (it is told)
+            _log.exception("%s", self.place.home)
+            self.at_fault = True
+            told = f"{self.place.home}: cannot be read: {type(problem).__name__}: {problem}"
+            self._tell_summary(self._blank("unreadable", problem=told))
+
+    @abstractmethod
+    def _advance(self) -> None:
         """Look what is new."""
 
     @abstractmethod

@@ -23,10 +23,11 @@ class StoreSource(Source):
         super().__init__(place, cache)
         self._runs: dict[str, WorkflowSummary] = {}
         self._summarised = False
+        self._listed = True
 
-    def advance(self) -> None:
+    def _advance(self) -> None:
         moved = self._look_into_store().marks
-        if any(self._unnamed(wf_uuid) for wf_uuid in moved):
+        if not self._listed or any(self._unnamed(wf_uuid) for wf_uuid in moved):
             self._list()
         self._touch(moved)
         if moved or not self._summarised or self._problem != self.summary.problem:
@@ -44,7 +45,9 @@ class StoreSource(Source):
         try:
             self._runs = {run.wf_uuid: run for run in self.store().workflows()}
         except StoreError:
-            return  # the next look tells
+            self._listed = False  # the next look tells, and lists them
+            return
+        self._listed = True
         self.runs.want(self._runs)
 
     def _summarise(self) -> None:

@@ -10,6 +10,7 @@ from ..findings import Front, best, comparable, pareto_front, response_names
 from ..study.journal import Evaluation, Reader
 from ._alive import Watch
 from ._facts import Facts
+from ._numbers import Numbers
 from ._places import Place
 from ._source import COSTS, Source
 from .documents import Column, EvaluationRow, Objective, StudyDocument, StudyState
@@ -45,7 +46,7 @@ class StudySource(Source):
     def outdated(self) -> int:
         return len(self._journal.evaluations) - len(self._evaluations)
 
-    def advance(self) -> None:
+    def _advance(self) -> None:
         moved = self._read_journal()
         told = self._facts.advance()
         if moved or told:
@@ -179,7 +180,7 @@ class StudySource(Source):
         return EvaluationRow(
             key=evaluation.key,
             eval_id=evaluation.eval_id,
-            state=evaluation.state,
+            state="running" if evaluation.state == "submitted" and _has_begun(found) else evaluation.state,
             wf_uuid=evaluation.wf_uuid,
             message=evaluation.message,
             failed=evaluation.failed,
@@ -207,6 +208,11 @@ class StudySource(Source):
     def close(self) -> None:
         super().close()
         self._watch.close()
+
+
+def _has_begun(found: Numbers | None) -> bool:
+    """Whether a run is more than planned."""
+    return found is not None and found.state not in ("planned", "unreadable")
 
 
 def _unanswered(evaluation: Evaluation) -> str:

@@ -25,6 +25,7 @@ import msgspec
 from ..errors import StoreError
 from ..store import Store, open_store
 from ._digest import Digest, digest
+from ._encoding import packed
 
 LONG = 20_000
 """A run of more events is read in a process of its own."""
@@ -37,7 +38,7 @@ _LENGTH = struct.Struct(">Q")
 
 
 class _Question(msgspec.Struct, frozen=True):
-    where: str
+    where: bytes
     wf_uuid: str
 
 
@@ -105,7 +106,7 @@ class Reader:
         if light or store.count(wf_uuid) <= LONG:
             return digest(store, wf_uuid, light=light, progress=progress)
         with self._turn:
-            return self._elsewhere(_Question(os.fspath(where), wf_uuid), progress or _ignore)
+            return self._elsewhere(_Question(os.fsencode(where), wf_uuid), progress or _ignore)
 
     def _elsewhere(self, question: _Question, progress: Callable[[int], None]) -> Digest:
         died = ""
@@ -117,7 +118,7 @@ class Reader:
             except _DiedError as problem:
                 died = f": {problem}"
         raise StoreError(
-            f"{question.where}: workflow {question.wf_uuid} could not be read{died}; "
+            f"{os.fsdecode(question.where)}: workflow {question.wf_uuid} could not be read{died}; "
             "look at the page again, and at what this machine has left of memory"
         )
 
@@ -129,7 +130,7 @@ class Reader:
             assert process.stdin is not None  # both are pipes
             assert process.stdout is not None
             with contextlib.suppress(BrokenPipeError):  # it has ended: that shows below
-                _tell(process.stdin, msgspec.msgpack.encode(question))
+                _tell(process.stdin, packed(question))
             for word in _words(process.stdout):
                 if isinstance(word, _Answer):
                     return word.digest
@@ -192,12 +193,12 @@ def _serve() -> None:
     [head] = _LENGTH.unpack(_taken(asked, _LENGTH.size))
     question = msgspec.msgpack.decode(_taken(asked, head), type=_Question)
     threading.Thread(target=_end_with_the_server, args=(asked,), daemon=True).start()
-    _tell(answers, msgspec.msgpack.encode(_answer(question, answers)))
+    _tell(answers, packed(_answer(question, answers)))
 
 
 def _answer(question: _Question, answers: IO[bytes]) -> _Word:
     try:
-        with open_store(question.where, readonly=True) as store:
+        with open_store(os.fsdecode(question.where), readonly=True) as store:
             return _Answer(digest(store, question.wf_uuid, progress=lambda read: _tell_progress(answers, read)))
     except StoreError as problem:
         return _Problem(str(problem), True)
@@ -206,7 +207,7 @@ def _answer(question: _Question, answers: IO[bytes]) -> _Word:
 
 
 def _tell_progress(answers: IO[bytes], samples_read: int) -> None:
-    _tell(answers, msgspec.msgpack.encode(_Progress(samples_read)))
+    _tell(answers, packed(_Progress(samples_read)))
 
 
 def _end_with_the_server(asked: IO[bytes]) -> None:

@@ -126,7 +126,7 @@ class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
     eval_id : str
         Dakota's number of it; of a store, the workflow's label.
     state : str
-        As in the journal; of a store, the state of the workflow.
+        As in the journal, but `running` once its workflow does; of a store, the state of the workflow.
     wf_uuid : str or None
         Its workflow run.
     message : str

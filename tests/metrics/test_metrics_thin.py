@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -22,7 +23,16 @@ TRACE = "kickstart.inv.online"
 
 
 def thin(events: list[Event], most: int) -> list[Event]:
-    return thinned(lambda: sorted(events, key=lambda event: event.ts or 0.0), most)
+    return thinned(read_of(sorted(events, key=lambda event: event.ts or 0.0)), most)
+
+
+def read_of(events: list[Event]) -> Callable[..., list[Event]]:
+    """Reads these as a store would."""
+
+    def read(kinds: Collection[str] | None = None, *, without: Collection[str] = ()) -> list[Event]:
+        return [event for event in events if (kinds is None or event.kind in kinds) and event.kind not in without]
+
+    return read
 
 
 def samples(events: list[Event]) -> int:
@@ -152,7 +162,7 @@ def test_whatever_samples_say_and_however_they_come_the_numbers_are_the_same(
     )
     order.shuffle(traced)
     events = [*plain, *traced]
-    few = thinned(lambda: events, most)
+    few = thinned(read_of(events), most)
     assert _differences(correlate(few), correlate(events)) == {}
     assert _same(series(few), series(events))
 

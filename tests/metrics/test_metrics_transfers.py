@@ -109,6 +109,12 @@ def test_a_rounded_total_with_links_in_it_is_no_number_of_bytes_moved() -> None:
     assert found.bytes_staged == pytest.approx(REAL + 3_000_000, abs=0.05 * 2**20)
 
 
+def test_bytes_that_the_log_counts_of_attempts_that_failed_were_not_moved() -> None:
+    found = job(ended(staging(), stdout_text=log("refused")))
+    assert (found.bytes_transferred, found.files_transferred) == (0, 0)
+    assert (found.transfers_failed, found.transfer_faults) == (1, 2)
+
+
 def test_a_log_without_its_end_leaves_the_bytes_unknown_with_the_reason() -> None:
     text = log()
     found = job(ended(staging(), stdout_text=text[: text.index("Stats")]))

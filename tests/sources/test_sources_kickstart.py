@@ -157,3 +157,9 @@ def test_yaml_that_is_none_is_told() -> None:
         "invocation record is no YAML",
         "multipart section is no YAML",
     ]
+
+
+@pytest.mark.parametrize("nested", ["- " * 200_000, "- " + "[" * 200_000, "- a: " + "{x: " * 200_000])
+def test_yaml_nested_deeper_than_any_stack_is_told_and_does_not_end_the_process(nested: str) -> None:
+    records = read(f"---------------pegasus-multipart\n{nested}\n")
+    assert records.problems == ("multipart section is no YAML: it is nested too deep",)

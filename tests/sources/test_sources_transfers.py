@@ -129,6 +129,21 @@ def test_a_size_that_the_list_does_not_know_is_not_zero(source: str, destination
     assert single(event.fields).size == size
 
 
+def test_a_command_that_the_log_names_as_failed_has_failed_in_the_last_attempt_as_well() -> None:
+    events = ended(stdout_text=quote(log("refused")))
+    assert [(event.kind, event.fields["status"], event.fields.get("retried")) for event in events] == [
+        (ATTEMPT, 1, True),
+        (ATTEMPT, 1, True),
+        (ATTEMPT, 1, False),
+        (STATS, 1, None),
+    ]
+    other = log("refused").replace(
+        "03:04:05,400   ERROR:  Command exited", "03:04:05,400   ERROR:  Some command exited"
+    )
+    *_, last, _ = ended(stdout_text=quote(other))
+    assert single(last.fields).succeeded is None  # an error that names no command may be of any
+
+
 def test_a_log_that_was_cut_off_tells_no_total() -> None:
     text = log("retried")
     (run,) = runs(text[: text.index("Stats:")])

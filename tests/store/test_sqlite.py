@@ -295,6 +295,52 @@ def test_a_reader_is_told_when_a_resting_store_was_written_while_it_read(tmp_pat
             list(events)
 
 
+def test_a_store_by_a_link_is_read_as_its_writer_leaves_it(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "real" / "store.db")
+    (tmp_path / "real").mkdir()
+    with open_store(tmp_path / "real" / "store.db") as store:
+        store.put([sample(1)])
+        with open_store(tmp_path / "link.db", readonly=True) as reader:
+            assert (reader.count(), len(list(reader.events("w1")))) == (1, 1)
+            store.put([sample(2)])
+            assert (reader.count(), len(list(reader.events("w1")))) == (2, 2)
+
+
+def test_what_a_writer_does_between_the_look_and_the_reading_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.db"
+    with open_store(path) as store:
+        store.put([sample(seq) for seq in range(10)])
+    with open_store(path, readonly=True) as reader:
+        look = reader._current  # type: ignore[attr-defined]
+
+        def looked() -> sqlite3.Connection:
+            found: sqlite3.Connection = look()
+            monkeypatch.setattr(reader, "_current", look)
+            with open_store(path) as store:
+                store.put([sample(seq) for seq in range(10, 5000)])
+            return found
+
+        monkeypatch.setattr(reader, "_current", looked)
+        assert reader.count() == 5000
+
+
+def test_what_a_killed_writer_left_beside_the_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with open_store(path) as store:
+        store.put([sample(0)])
+    with open_store(path, readonly=True) as reader:
+        with subprocess.Popen([sys.executable, "-c", WRITER, path, "50"], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            put = int(writer.stdout.readline())
+            writer.kill()
+        assert (tmp_path / "store.db-wal").stat().st_size
+        assert put <= reader.count() == len(list(reader.events("w1")))
+        with open_store(path, readonly=True) as another:
+            assert another.count() == reader.count()
+
+
 @pytest.fixture
 def second_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next version of the program, which adds a column."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -149,11 +150,46 @@ def test_a_journal_that_was_removed_is_empty(tmp_path: Path) -> None:
     assert reader.evaluations == {}
 
 
-@pytest.mark.parametrize("rubbish", ["5", "[]", '{"key": []}', '{"key": "a", "t": 1, "responses": 7}', "\x00", "{}"])
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        "5",
+        "[]",
+        '{"key": []}',
+        '{"key": "a", "t": 1, "responses": 7}',
+        "\x00",
+        "{}",
+        '{"key": "a", "t": "now", "state": "failed"}',
+        '{"key": 5, "t": 1, "state": "withdrawn"}',
+        '{"key": "a", "t": NaN, "state": "failed"}',
+        pytest.param("[" * 10**6, id="deep"),
+        pytest.param("x" * (10 << 20), id="long"),
+    ],
+)
 def test_a_line_that_is_no_step_is_passed_over(tmp_path: Path, rubbish: str) -> None:
     (tmp_path / "journal.jsonl").write_text(new("a") + rubbish + "\n" + new("b", directory="d"))
     assert list(read(tmp_path)) == ["a", "b"]
     assert read(tmp_path)["a"].responses == {}
+    assert read(tmp_path)["a"].state == "received"
+
+
+def test_a_long_line_that_grows_is_read_once_and_what_follows_is_found(tmp_path: Path) -> None:
+    path, reader = tmp_path / "journal.jsonl", Reader(tmp_path)
+    path.write_text(new("a"))
+    for _ in range(5):
+        with path.open("a") as file:
+            file.write("x" * (3 << 20))
+        reader.advance()
+    with path.open("a") as file:
+        file.write("\n" + new("b"))
+    assert "b" in reader.advance()
+    assert list(reader.evaluations) == ["a", "b"]
+
+
+def test_a_journal_that_is_a_pipe_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "journal.jsonl")
+    with pytest.raises(OSError, match="no file"):
+        Reader(tmp_path).advance()
 
 
 def test_evaluations_come_in_the_order_of_their_numbers_however_long_these_are() -> None:

@@ -8,6 +8,7 @@ import gzip
 import http.client
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
@@ -23,8 +25,15 @@ import pytest
 from panorama_driver.errors import EnvironmentMissingError, UsageError
 from panorama_driver.web import Dashboard, Library
 from panorama_driver.web._access import checked_root
-from panorama_driver.web._operations import table
-from panorama_driver.web.documents import JobDocument, MetricsDocument, StudyDocument, StudyList, WorkflowDocument
+from panorama_driver.web._operations import _cell, table
+from panorama_driver.web.documents import (
+    JobDocument,
+    MetricsDocument,
+    StudyDocument,
+    StudyList,
+    TransferList,
+    WorkflowDocument,
+)
 from tests.web.serving import ask, streaming
 from tests.web.stores import HOSTILE, embedded, hostile
 
@@ -89,6 +98,38 @@ def test_metrics_are_those_of_panorama_show(dashboard: Dashboard, library: Libra
     served = ask(dashboard, f"{workflow(dashboard)}/metrics")
     assert served.json == json.loads(shown.stdout)
     msgspec.json.decode(served.body, type=MetricsDocument)
+
+
+def test_while_many_wait_for_a_long_run_all_else_is_answered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    read, asked = threading.Event(), threading.Semaphore(0)
+
+    def transfers(*_: object) -> TransferList:
+        asked.release()
+        read.wait(30)
+        return TransferList(study="s", wf_uuid="w", transfers=[])
+
+    with Library([tmp_path], cache=None) as library, ThreadPoolExecutor(40) as clients:
+        monkeypatch.setattr(library, "transfers", transfers)
+        with Dashboard(library, port=0) as dashboard:
+            paths = [f"/api/studies/s/workflows/{number}/transfers" for number in range(40)]
+            waiting = [clients.submit(ask, dashboard, path) for path in paths]
+            try:
+                assert all(asked.acquire(timeout=10) for _ in range(16))
+                assert ask(dashboard, "/api/studies").status == 200
+            finally:
+                read.set()
+            assert {each.result().status for each in waiting} == {200}
+
+
+def test_a_folder_whose_name_is_no_utf8_is_shown_and_costs_no_other(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", b"plain"):
+        kept = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name, b".panorama")))
+        kept.mkdir(parents=True)
+        (kept / "journal.jsonl").touch()
+    with Library([tmp_path], cache=None) as library, Dashboard(library, port=0) as dashboard:
+        found = ask(dashboard, "/api/studies").json["studies"]
+        assert {each["name"] for each in found} == {r"caf\udce9", "plain"}
+        assert {ask(dashboard, f"/api/studies/{each['study']}").status for each in found} == {200}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -215,6 +256,11 @@ def test_the_table_has_a_line_an_evaluation_and_the_numbers_of_the_page(dashboar
     assert [float(row["x"]) for row in rows] == [row["values"][x] for row in document["evaluations"]]
     [failed] = [row for row in rows if row["state"] == "failed"]
     assert failed["y"] == ""
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_a_text_that_begins_like_a_formula_is_marked_as_a_text(begin: str) -> None:
+    assert _cell(f"{begin}1+1") == f"'{begin}1+1"
 
 
 def test_no_cell_of_the_table_is_a_formula(library: Library) -> None:
@@ -344,6 +390,7 @@ def test_the_token_opens_the_api_and_leaves_a_cookie_for_streams_and_files(guard
     assert (again.status, "set-cookie" in again.headers) == (200, False)
     with streaming(guarded, "?topic=studies", Cookie=cookie):
         pass
+    assert ask(guarded, "/api/studies", Cookie=f'of another={{"a": 1}}; {cookie}').status == 200
     assert ask(guarded, "/api/studies", Cookie=cookie[:-1] + "0g").status == 401
     behind = ask(guarded, "/api/studies", Authorization=f"Bearer {TOKEN}", X_Forwarded_Proto="https")
     assert behind.headers["set-cookie"].endswith("; Secure")

@@ -175,3 +175,16 @@ def test_it_lies_where_caches_lie(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     assert cache_folder() == tmp_path / "me" / ".cache" / "panorama"
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it gives where nobody knows the user
+    assert cache_folder() is None
+
+
+def test_a_store_that_was_collected_anew_has_a_cache_of_its_own(store: Store, folder: Path, tmp_path: Path) -> None:
+    Cache(store, folder).put(1, "w", Line(1))
+    with open_store(tmp_path / "anew.db") as anew:
+        anew.put(store.since(0).events)
+        assert Cache(anew, folder).get(Line, "w", 1) is None

@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panorama_driver.collector.completeness import Numbers, completeness
-from panorama_driver.metrics import correlate, series, times, transfers
+from panorama_driver.collector.submitdir import drain_submit_dir
+from panorama_driver.metrics import Measures, WorkflowMetrics, correlate, series, times, transfers
 from panorama_driver.sources import darshan
 from panorama_driver.sources.darshan import LogReport
 from panorama_driver.store import Store, Via, open_store
 from panorama_driver.web._digest import TAIL, Digest, digest
 from panorama_driver.web._heatmaps import heatmaps
 
+from ..captured import CAPTURES
 from ..metrics.runs import WF, Run, captured
 
 TRACE = "kickstart.inv.online"
@@ -94,13 +96,24 @@ def test_a_small_run_is_whole_at_once_with_all_its_traces(store: Store) -> None:
     assert sum(map(len, found.traces)) == found.samples == found.samples_read == 197
 
 
-def test_a_light_one_knows_what_traces_do_not_tell_and_how_many_there_are(store: Store) -> None:
-    events = traced().events
-    store.put(events)
-    found = digest(store, WF, light=True)
-    assert found.metrics == correlate(event for event in events if event.kind != TRACE)
+def test_a_light_one_tells_what_the_whole_one_tells_or_why_not_yet_and_how_many_samples_there_are(store: Store) -> None:
+    store.put(traced().events)
+    found, whole = digest(store, WF, light=True), digest(store, WF)
+    assert_tells_no_other(found.metrics, whole.metrics)
+    for job, same in zip(found.metrics.jobs, whole.metrics.jobs, strict=True):
+        assert_tells_no_other(job, same)
+        for attempt, tried in zip(job.attempts, same.attempts, strict=True):
+            assert_tells_no_other(attempt, tried)
+    assert found.metrics.makespan == 6100
+    assert (found.metrics.cpu_time, found.metrics.reasons["cpu_time"]) == (None, "traces are still being read")
     assert (found.samples, found.samples_read) == (5997, 0)
     assert (found.completeness, found.traces) == (None, [])
+
+
+def assert_tells_no_other(light: WorkflowMetrics | Measures, whole: WorkflowMetrics | Measures) -> None:
+    for name in {*light.__struct_fields__} - {"jobs", "attempts", "tasks", "reasons", "sources"}:
+        value = getattr(light, name)
+        assert value == getattr(whole, name) or (value is None and light.reasons[name]), name
 
 
 def test_a_run_without_traces_is_whole_at_once(store: Store) -> None:
@@ -148,6 +161,24 @@ def test_an_attempt_has_its_command_its_folder_and_the_end_of_what_it_said(store
     assert details.stdout is not None
     assert details.stdout.endswith("last")
     assert len(details.stdout.encode()) <= TAIL
+
+
+def test_what_the_probe_ran_is_the_program_and_not_the_probes_interpreter(store: Store) -> None:
+    drain_submit_dir(CAPTURES / "submitdirs" / "clusters", store)
+    [known] = store.workflows()
+    found = digest(store, known.wf_uuid)
+    programs = "/home/user/study/evaluations/0001/bin"
+    assert [(code.transformation, code.executable) for code in found.codes if "::" not in code.transformation] == [
+        ("join", f"{programs}/join"),
+        ("part", f"{programs}/part"),
+    ]
+    commands = {job_id: details[-1].command for job_id, details in found.details.items()}
+    assert commands["join_total"] == f"{programs}/join total.txt joined0.txt joined1.txt"
+    assert commands["stage_in_remote_local_0_0"] == "/usr/bin/pegasus-transfer --threads 2"
+    assert (commands["merge_group0"] or "").splitlines() == [
+        *(f"{programs}/part g0-{number}.txt 0.3 none" for number in (2, 1, 0)),
+        f"{programs}/join joined0.txt g0-0.txt g0-1.txt g0-2.txt",
+    ]
 
 
 def test_what_monitord_has_put_into_one_text_is_told_apart(store: Store) -> None:

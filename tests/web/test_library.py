@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,8 +24,10 @@ from panorama_driver.events import Event
 from panorama_driver.store import open_store
 from panorama_driver.study import client
 from panorama_driver.web import Library, _library
+from panorama_driver.web._numbers import Numbers, Runs
+from panorama_driver.web._studies import StudySource
 from panorama_driver.web.documents import EvaluationRow, StudyChange, StudyDocument, StudySummary, WorkflowChange
-from tests.metrics.runs import Run
+from tests.metrics.runs import WF, Run
 from tests.web import stores
 from tests.web.defects import renamed
 
@@ -376,7 +379,8 @@ def test_a_study_is_followed_from_before_its_first_evaluation_to_its_end(make_st
         client.request(str(home / "study.yml"), {"op": "stop"})
         wait_for(lambda: seen.look().state == "finished")
         assert {"running", "finished"} <= seen.states
-        assert {"submitted", "succeeded"} <= seen.rows_states
+        assert "succeeded" in seen.rows_states
+        assert {"submitted", "running"} & seen.rows_states
         wait_for(lambda: seen.look() and set(seen.runs.values()) == {"succeeded"} and len(seen.runs) == 2)
         final = library.study(study)
         assert final.unread == seen.unread == 0
@@ -468,6 +472,24 @@ def test_who_looks_does_not_keep_a_server_from_ending(make_study: MakeStudy) -> 
         wait_for(lambda: not (home / ".panorama/server.sock").exists(), 5.0)
 
 
+def test_an_evaluation_runs_once_its_workflow_does(tmp_path: Path) -> None:
+    with stores.Growing(tmp_path / "growing") as growing, Library([growing.home]) as library:
+        study = only(library).study
+        growing.begin(1, x=0.1)
+        seen = Seen(library, study)
+        wait_for(lambda: seen.look() and [row.state for row in seen.rows.values()] == ["running"])
+        assert [row.state for row in library.evaluations(study)] == ["running"]
+
+
+@pytest.mark.parametrize(("samples", "most"), [(0, 2.0), (1_000_000, 900.0)])
+def test_what_was_long_in_the_reading_since_the_machine_is_busy_rests_no_longer_than_it_costs(
+    samples: int, most: float
+) -> None:
+    runs = Runs()
+    runs.take("run", Numbers(state="running", jobs_total=20, samples=samples, samples_read=samples), 1, seconds=36.0)
+    assert runs._rests_until["run"] - time.monotonic() == pytest.approx(most, abs=0.5)
+
+
 def test_a_running_workflow_is_read_again_seldom_and_its_last_state_at_once(tmp_path: Path) -> None:
     with stores.Growing(tmp_path / "growing") as growing, Library([growing.home]) as library:
         key = growing.begin(1, x=0.5)
@@ -536,6 +558,65 @@ def test_a_run_that_cannot_be_read_costs_its_own_line_alone(tmp_path: Path) -> N
         found = {row.key: row for row in whole(library).evaluations}
     assert found["good"].state == "succeeded"
     assert found["bad"].reasons["makespan"]
+
+
+def test_a_study_that_is_at_fault_costs_its_own_line_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("good", "bad"):
+        journal(tmp_path / name, step("1"))
+    order = StudySource._order
+
+    def at_fault(self: StudySource, moved: set[str]) -> None:
+        if self.place.name == "bad":
+            raise RuntimeError("made up")
+        order(self, moved)
+
+    monkeypatch.setattr(StudySource, "_order", at_fault)
+    with Library([tmp_path], cache=None) as library:
+        found = {each.name: each for each in library.studies().studies}
+        assert {name: each.state for name, each in found.items()} == {"good": "finished", "bad": "unreadable"}
+        assert "RuntimeError: made up" in (found["bad"].problem or "")
+        library.changes()
+        assert library.studies("bad").studies[0].state == "unreadable"
+        monkeypatch.setattr(StudySource, "_order", order)
+        library._next_look = 0.0
+        assert library.studies("bad").studies[0].state == "finished"
+
+
+def test_nobody_waits_for_a_look_through_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal(tmp_path / "study", step("1"))
+    with Library([tmp_path], cache=None) as library:
+        begun, ended = threading.Event(), threading.Event()
+
+        def slow(paths: object) -> list[Any]:
+            begun.set()
+            ended.wait(30)
+            return []
+
+        monkeypatch.setattr(_library, "look_through", slow)
+        library._next_look = 0.0
+        looking = threading.Thread(target=library.changes)
+        looking.start()
+        try:
+            assert begun.wait(10)
+            begin = time.monotonic()
+            assert only(library).name == "study"
+            assert time.monotonic() - begin < 10
+        finally:
+            ended.set()
+            looking.join()
+
+
+def test_a_store_that_was_replaced_by_one_as_long_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    for end in (4.0, 9.0):
+        with open_store(tmp_path / "new.db") as store:
+            store.put(Run().jobs("a").start(0).attempt("a", 1, 0, 1, 2).end(end).events)
+        (tmp_path / "new.db").replace(path)
+        if end == 4.0:
+            library = Library([path], cache=None)
+        study = only(library).study
+        assert library.metrics(study, WF).metrics.makespan == end
+    library.close()
 
 
 def test_what_is_not_known_is_told(ran: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from panorama_driver.cli.report import command
-from panorama_driver.errors import EnvironmentMissingError, NotFoundError
+from panorama_driver.errors import EnvironmentMissingError, NotFoundError, UsageError
 from panorama_driver.metrics import correlate
 from panorama_driver.store import open_store
 from panorama_driver.web._library import Library
@@ -180,6 +180,12 @@ def test_a_report_is_there_whole_or_not_at_all(library: Library, tmp_path: Path)
     with pytest.raises(NotFoundError):
         write_workflow(library, study_of(library), "nobody's", tmp_path / "run.html")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["the one before"]
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_was_told(library: Library, tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "report.html"
+    with pytest.raises(UsageError, match=f"^{re.escape(str(path))}: cannot be written: No such file"):
+        write_workflow(library, study_of(library), "many", path)
 
 
 def test_without_the_chart_library_it_says_how_to_get_it(
