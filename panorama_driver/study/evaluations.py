@@ -71,13 +71,14 @@ class Evaluations:
         self._runners: list[Runner] = []
         self._running: dict[str, _Running] = {}
         self._alone: set[asyncio.Task[None]] = set()
+        self._removals: set[asyncio.Task[None]] = set()
         self._leaving = False
         self._rendering = asyncio.Lock()
 
     @property
     def idle(self) -> bool:
         """Nothing runs."""
-        return not self._running
+        return not self._running and not self._removals
 
     async def reply(self, request: Request, listener: Listener) -> Reply:
         """Have one evaluation run, unless it has been or is running, and give what Dakota gets.
@@ -185,6 +186,7 @@ class Evaluations:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(runner.close() for runner in self._runners))
+        await asyncio.gather(*self._removals)
 
     def leave(self) -> None:
         """Let workflows that can run without this process go on when it ends."""
@@ -287,12 +289,21 @@ class Evaluations:
         finally:
             watch.cancel()
             problems = _finish(follower, evaluation.directory)
+            if outcome is None:
+                task = asyncio.create_task(self._follow_removal(runner, evaluation.directory))
+                self._removals.add(task)
+                task.add_done_callback(self._removals.discard)
         if (wf_uuid := self._journal.evaluations[evaluation.key].wf_uuid) is not None:
             ended = outcome is not None
             await asyncio.to_thread(_complete, self._store, wf_uuid, directory, problems, read_logs=ended)
         if outcome is None:
             raise EvaluationTimeoutError(f"ran longer than {definition.study.timeout}; study.yml: timeout")
         return self._explained(evaluation.key, outcome)
+
+    async def _follow_removal(self, runner: Runner, where: str) -> None:
+        """A workflow that was given up is removed in the background, and tells its end after its evaluation's."""
+        await runner.removed()
+        _finish(runner.follower(self._home / where, self._store), where)
 
     async def _submitted(
         self, definition: Definition, runner: Runner, evaluation: Evaluation, directory: Path

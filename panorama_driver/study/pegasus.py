@@ -91,9 +91,12 @@ class PegasusRunner:
         if self._roster is not None:
             self._roster.leave_running = True
 
-    async def close(self) -> None:
+    async def removed(self) -> None:
         if self._roster is not None:
             await self._roster.removed()
+
+    async def close(self) -> None:
+        await self.removed()
 
     async def _manager(self, tell: Tell) -> Manager:
         """The manager, started if it is ours to start; one that may be on its way back is waited for by the roster."""

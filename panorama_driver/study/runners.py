@@ -99,6 +99,10 @@ class Runner(Protocol):
         """End a run that another process has started, and may have left."""
         ...
 
+    async def removed(self) -> None:
+        """Wait until what was given up is gone."""
+        ...
+
     def leave(self) -> None:
         """From now on, leave running what can run without us."""
         ...
@@ -181,7 +185,10 @@ class LocalRunner:
     def leave(self) -> None:
         """Nothing of it can run without us."""
 
-    async def close(self) -> None:
+    async def removed(self) -> None:
         """Its jobs have ended when they were cancelled."""
+
+    async def close(self) -> None:
+        """Likewise."""
         if self._outlet is not None:
             await asyncio.to_thread(self._outlet.close)

@@ -21,6 +21,7 @@ import pytest
 from panorama_driver.engines.pegasus import service
 from panorama_driver.engines.pegasus.manager import Workflow
 from panorama_driver.engines.pegasus.record import load
+from panorama_driver.store import open_store
 from panorama_driver.study import client
 from panorama_driver.study.journal import Evaluation, read
 from panorama_driver.testing import Standins
@@ -257,6 +258,9 @@ def test_an_evaluation_over_its_time_is_answered_at_once_and_removed(
     assert (reply["state"], "ran longer than 12 s" in reply["message"]) == ("timeout", True)
     assert took < 12 + 5, f"measured {took:.1f} s"
     until(lambda: not standins.jobs())
+    with open_store(home / ".panorama/store.db", readonly=True) as store:
+        wf_uuid = journal(home)["1"].wf_uuid or ""
+        until(lambda: any(store.events(wf_uuid, {"stampede.xwf.end"})))  # which comes after the answer
 
 
 def test_a_workflow_removed_by_hand_is_told_as_removed(study: Callable[..., Path], standins: Standins) -> None:

@@ -1,7 +1,9 @@
 // Which page an address means, the frame around all of them, and moving from one to the next without loading anew.
 
+import { sweep } from "./charts.js";
 import { source as chosen, takeToken, Failure } from "./data.js";
-import { fill, h, joined } from "./dom.js";
+import { fill, h, joined, panels } from "./dom.js";
+import { hide, hints } from "./tip.js";
 
 const PAGES = {
   studies: () => import("./pages/studies.js"),
@@ -18,6 +20,8 @@ const SHAPES = [
   ["transfers", ["studies", ":study", "workflows", ":workflow", "transfers"]],
   ["job", ["studies", ":study", "workflows", ":workflow", "jobs", ":job"]],
 ];
+const SORRY = { 0: "The server does not answer", 401: "This dashboard asks for a token", 404: "There is no such page" };
+const SETTLED = 300; // [ms] without scrolling until it is noted how far down the page is
 const THEMES = { auto: "◐ as the system", light: "☀ light", dark: "☾ dark" };
 
 takeToken();
@@ -25,13 +29,12 @@ const source = chosen();
 const main = document.getElementById("main");
 let stop = null;
 let visit = 0;
+let noting = null;
 
-/** Show the page of the address. */
+/** Show the page of the address, as far down as it was when it was left. */
 async function show() {
   const number = (visit += 1);
-  stop?.();
-  stop = null;
-  delete main.dataset.ready;
+  leave();
   source.begin();
   const place = placed(parts());
   crumbs(place);
@@ -39,7 +42,7 @@ async function show() {
   const view = h("div", { class: `page ${place.page}` }, h("p", { class: "waiting-for" }, "reading …"));
   fill(main, view);
   try {
-    const { show: draw } = await PAGES[place.page]();
+    const { show: draw } = await PAGES[place.page]().catch(unread);
     const ended = await draw(view, place, source);
     if (number === visit) stop = ended ?? null;
     else ended?.();
@@ -47,7 +50,31 @@ async function show() {
     if (number === visit) fill(main, sorry(problem));
     if (!(problem instanceof Failure)) throw problem;
   }
-  if (number === visit) main.dataset.ready = place.page;
+  if (number !== visit) return;
+  main.dataset.ready = place.page;
+  scrollTo(0, history.state?.scroll ?? 0);
+}
+
+/** End the page that is shown. */
+function leave() {
+  clearTimeout(noting);
+  delete main.dataset.ready;
+  hide();
+  stop?.();
+  stop = null;
+  fill(main);
+  sweep();
+  for (const name of Object.keys(panels)) delete panels[name];
+}
+
+/** Note how far down the page is, for whoever comes back to it. */
+function scrolled() {
+  clearTimeout(noting);
+  noting = setTimeout(() => main.dataset.ready && history.replaceState({ ...history.state, scroll: scrollY }, ""), SETTLED);
+}
+
+function unread() {
+  throw new Failure("a part of the pages cannot be read: is `panorama serve` still running?");
 }
 
 /** The parts of the address below the base, or behind the # of a report. */
@@ -84,7 +111,9 @@ function crumbs({ page, study, workflow, job }) {
 }
 
 function sorry(problem) {
-  return h("div", { class: "sorry", role: "alert" }, h("h1", {}, "No page"), h("p", {}, problem.message), h("p", {}, h("a", { href: source.link() }, source.live ? "all studies" : "where this report begins")));
+  const title = SORRY[problem.status] ?? "This page cannot be shown";
+  const again = source.live && h("button", { type: "button", on: { click: show } }, "try again");
+  return h("div", { class: "sorry", role: "alert" }, h("h1", {}, title), h("p", {}, problem.message), h("div", { class: "bar" }, again, h("a", { href: source.link() }, source.live ? "all studies" : "where this report begins")));
 }
 
 /** Follow links of ours without loading the page anew. */
@@ -99,11 +128,16 @@ function follow(event) {
 }
 
 /** Go to an address of ours. */
-export function go(href) {
-  if (source.live) history.pushState(null, "", href);
-  else location.hash = href;
-  if (source.live) show().then(() => main.focus({ preventScroll: true }));
-  scrollTo(0, 0);
+function go(href) {
+  if (!source.live) location.hash = href;
+  else if (href !== location.href) history.pushState(null, "", href);
+  if (source.live) move();
+}
+
+/** To another page, and the keyboard with it. */
+async function move() {
+  await show();
+  main.focus({ preventScroll: true });
 }
 
 function tell(status) {
@@ -152,11 +186,14 @@ function store(name) {
 }
 
 theme();
+hints();
+history.scrollRestoration = "manual";
+addEventListener("scroll", scrolled, { passive: true });
 document.addEventListener("click", follow);
 document.addEventListener("panorama-live", ({ detail }) => tell(detail));
-addEventListener("popstate", () => source.live && show());
+addEventListener("popstate", () => source.live && move());
 addEventListener("pageshow", ({ persisted }) => persisted && show());
-addEventListener("hashchange", () => source.live || show());
+addEventListener("hashchange", () => source.live || move());
 document.querySelector("a.brand").setAttribute("href", source.link());
 document.querySelector("a.skip").addEventListener("click", (event) => {
   event.preventDefault();

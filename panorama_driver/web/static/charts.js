@@ -1,15 +1,22 @@
 // Charts with axes of numbers: the one place that knows the chart library, which is fetched when first wanted.
 
-import { fill, h, panel } from "./dom.js";
+import { fill, h, panel, panels } from "./dom.js";
 import { onAxis, utc } from "./format.js";
 
 /** Okabe and Ito's colours, which colour-blind people can tell apart. */
 export const PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#7F7F7F"];
 /** And dashes, for those who see none of them. */
+const THOUSAND = 1000; // [bytes] below which an axis has whole bytes
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 
-/** What every chart shows, by its name: for tests, and for whoever opens the console. */
-const panels = ((globalThis.panorama ??= {}).panels ??= {});
+/**
+ * Nothing that is shown leaves the machine: the library's own set of buttons has one that uploads a chart. Without a
+ * mouse the buttons would always be there, upon the legend.
+ */
+const CONFIG = {
+  responsive: true, displaylogo: false, plotlyServerURL: "", displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false,
+  modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
+};
 const drawn = new Set();
 let loading = null;
 
@@ -23,13 +30,14 @@ export function library() {
  * A panel with a chart.
  *
  * `traces` are the chart library's, without colours; `time` tells that x is [s since 1970]; `bins` in one, the width of
- * its bins, draws it as steps that begin at x. Gives the panel, with `update(traces)` to draw it anew. With no traces it
+ * its bins, draws it as steps that begin at x. `size` is the unit, `B` or `B/s`, of an axis of bytes. Gives the panel, with `update(traces)` to draw it anew. With no traces it
  * says `reason`, with null that they are being read.
  */
-export function chart(name, title, traces, { unit = "", x = "", time = false, layout = {}, reason = "", note = null, on = {} } = {}) {
+export function chart(name, title, traces, { unit = "", x = "", size = "", time = false, layout = {}, reason = "", note = null, on = {} } = {}) {
   const place = h("div", { class: "chart", role: "img", "aria-label": title });
   const made = panel(name, title, note && h("p", { class: "note" }, note), place);
-  const asked = { name, place, time, on, layout, x, unit };
+  const asked = { name, place, time, on, layout, x, unit, size };
+  place.addEventListener("pointerdown", () => hold(asked));
   made.update = (now, why = reason) => paint(asked, now, why);
   made.painted = made.update(traces);
   return made;
@@ -41,17 +49,41 @@ async function paint(asked, traces, reason) {
     drawn.delete(asked);
     delete panels[asked.name];
     if (globalThis.Plotly) globalThis.Plotly.purge(asked.place);
+    asked.place.style.height = "";
     fill(asked.place, traces ? h("p", { class: "nothing" }, "unknown: ", reason || "there is nothing to draw") : h("p", { class: "waiting-for" }, "reading …"));
     return;
   }
   panels[asked.name] = { traces };
   const Plotly = await library();
+  await asked.held;
   if (asked.traces !== traces || !asked.place.isConnected) return;
   if (!drawn.has(asked)) fill(asked.place);
-  await Plotly.react(asked.place, styled(asked), layout(asked), { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["sendDataToCloud", "lasso2d", "autoScale2d"] });
+  const shape = layout(asked);
+  asked.place.style.height = `${shape.height}px`; // which the library would forget when the window changes its size
+  await Plotly.react(asked.place, styled(asked), shape, CONFIG);
   if (!drawn.has(asked)) for (const [event, handler] of Object.entries(asked.on)) asked.place.on(event, handler);
   drawn.add(asked);
   asked.place.dataset.drawn = "";
+}
+
+/** While somebody draws a box on a chart it is not drawn anew under the hand. */
+function hold(asked) {
+  asked.held = new Promise((resolve) => {
+    const letGo = () => {
+      for (const name of ["pointerup", "pointercancel"]) removeEventListener(name, letGo, true);
+      setTimeout(resolve, 0); // the library hears of it after this
+    };
+    for (const name of ["pointerup", "pointercancel"]) addEventListener(name, letGo, true);
+  });
+}
+
+/** Let go of the charts that are in the page no more. */
+export function sweep() {
+  for (const asked of drawn) {
+    if (asked.place.isConnected) continue;
+    drawn.delete(asked);
+    globalThis.Plotly.purge(asked.place);
+  }
 }
 
 /** What the chart library would read as its own markup is text here: names come from jobs. */
@@ -82,7 +114,7 @@ function stepped(trace) {
   return { ...trace, x: [...trace.x, trace.x.at(-1) + trace.bins], y: [...trace.y, trace.y.at(-1)], line: { shape: "hv", ...trace.line } };
 }
 
-function layout({ layout: own, x, unit, time }) {
+function layout({ layout: own, x, unit, size, time, traces }) {
   const style = getComputedStyle(document.documentElement);
   const ink = style.getPropertyValue("--ink").trim();
   const grid = style.getPropertyValue("--line").trim();
@@ -99,15 +131,20 @@ function layout({ layout: own, x, unit, time }) {
     modebar: { bgcolor: "transparent", color: style.getPropertyValue("--soft").trim(), activecolor: ink },
     ...own,
     xaxis: { ...axis, title: { text: plain(x) }, ...(time ? { type: "date" } : {}), ...own.xaxis },
-    yaxis: { ...axis, title: { text: plain(unit), standoff: 8 }, rangemode: "tozero", ...own.yaxis },
+    yaxis: { ...axis, title: { text: plain(unit), standoff: 8 }, rangemode: "tozero", ...(size ? sizeAxis(traces, size) : {}), ...own.yaxis },
   };
 }
 
+/** An axis for bytes, or bytes a second: whole ones where there are few, and 0 alone where nothing was moved. */
+function sizeAxis(traces, unit) {
+  const most = traces.reduce((all, { y }) => y.reduce((high, amount) => Math.max(high, amount ?? 0), all), 0);
+  if (!most) return { tickvals: [0], ticktext: [`0 ${unit}`], range: [-0.05, 1] };
+  return most < THOUSAND ? { tickformat: ",d", ticksuffix: ` ${unit}`, ...(most < 8 ? { dtick: 1 } : {}) } : { tickformat: "~s", ticksuffix: unit };
+}
+
 document.addEventListener("panorama-theme", () => {
-  for (const asked of drawn) {
-    if (asked.place.isConnected) globalThis.Plotly.relayout(asked.place, layout(asked));
-    else drawn.delete(asked);
-  }
+  sweep();
+  for (const asked of drawn) globalThis.Plotly.relayout(asked.place, layout(asked));
 });
 
 function painted() {

@@ -103,28 +103,40 @@ class Report extends Pages {
  */
 class Line {
   constructor(url, topics, last, heard, told) {
-    const said = ({ data }) => (data.status ? told(data.status) : heard(data.topic ?? null, data.data));
-    if (globalThis.SharedWorker) {
-      this.port = new SharedWorker(new URL("live.js", import.meta.url), { name: url.href, type: "module" }).port;
-      this.port.onmessage = said;
-      this.port.postMessage({ topics, last });
-    } else {
-      this.channel = new MessageChannel();
-      this.channel.port2.onmessage = said;
-      import("./live.js").then(({ join }) => {
-        join(this.channel.port1, url.href);
-        this.channel.port2.postMessage({ topics, last });
-      });
-      this.port = this.channel.port2;
-    }
+    this.said = ({ data }) => (data.status ? told(data.status) : heard(data.topic ?? null, data.data));
+    this.hello = { topics, last };
     this.leave = () => this.port.postMessage({ bye: true });
     addEventListener("pagehide", this.leave);
+    if (globalThis.SharedWorker) this.share(url);
+    else this.alone(url);
+  }
+
+  share(url) {
+    const worker = (this.worker = new SharedWorker(new URL("live.js", import.meta.url), { name: url.href, type: "module" }));
+    worker.onerror = () => this.port === worker.port && this.alone(url); // older browsers have workers without modules
+    this.begin(worker.port);
+  }
+
+  /** A stream of its own. */
+  async alone(url) {
+    const { port1, port2 } = new MessageChannel();
+    this.begin(port2);
+    const { join } = await import("./live.js");
+    join(port1, url.href);
+  }
+
+  begin(port) {
+    this.port = port;
+    port.onmessage = this.said;
+    port.postMessage(this.hello);
   }
 
   close() {
     removeEventListener("pagehide", this.leave);
     this.leave();
     this.port.onmessage = null;
+    this.port.close();
+    if (this.worker) this.worker.onerror = null; // the browser keeps the worker, which would keep the page
   }
 }
 

@@ -18,6 +18,39 @@ export function fill(node, ...children) {
   return node;
 }
 
+/** What the pages draw, by the names of its panels: for tests, and for whoever opens the console. */
+export const panels = ((globalThis.panorama ??= {}).panels ??= {});
+
+const STOPS = ":is(a[href], button, input, select, summary, [tabindex]):not(:disabled)";
+const OWNER = "[data-study], [data-job], [data-evaluation], [data-transfer]";
+
+/** Fill a place anew, only if what it shows has changed; the keyboard stays where it was. */
+export function renew(node, data, made) {
+  const key = JSON.stringify(data);
+  if (node.shownFor === key) return;
+  node.shownFor = key;
+  refocused(node, () => fill(node, made()));
+}
+
+/** Do what puts other elements into a place, and give the keyboard back to what had it, or to what is like that now. */
+export function refocused(node, act) {
+  const had = node.contains(document.activeElement) ? document.activeElement : null;
+  const stops = () => [...node.querySelectorAll(STOPS)];
+  const place = had ? stops().indexOf(had) : -1;
+  const mark = had && marked(had);
+  act();
+  if (!had || document.activeElement === had) return;
+  const now = stops();
+  const like = had.isConnected ? had : now[place] && marked(now[place]) === mark ? now[place] : now.find((stop) => marked(stop) === mark);
+  (like ?? now[place])?.focus({ preventScroll: true });
+}
+
+/** What tells one stop of the keyboard from others. */
+function marked(stop) {
+  const { study, job, evaluation, transfer } = stop.closest(OWNER)?.dataset ?? {};
+  return JSON.stringify([stop.localName, stop.getAttribute("href"), stop.dataset.metric, study, job, evaluation, transfer]);
+}
+
 /** A row of links, buttons or words with the separator between them. */
 export function joined(items, separator = " · ") {
   return items.flatMap((item, i) => (i ? [separator, item] : [item]));
@@ -28,6 +61,12 @@ export function panel(name, title, ...children) {
   const id = `panel-${name}`;
   return h("section", { class: "panel", id, "data-panel": name, "aria-labelledby": `${id}-title` },
     h("h2", { id: `${id}-title` }, title), ...children);
+}
+
+/** A panel as wide as all columns. */
+export function wide(section) {
+  section.classList.add("wide");
+  return section;
 }
 
 function filled(node, attributes, children) {

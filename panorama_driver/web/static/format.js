@@ -4,6 +4,9 @@ import { h } from "./dom.js";
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
+/** Where the time of a run went, in the order in which a moment counts. */
+export const TIMES = [["compute", "compute"], ["stage_in", "stage in"], ["stage_out", "stage out"], ["other", "other jobs"], ["queue", "queue"], ["wait", "waiting for the workflow system"], ["unknown", "unknown"]];
+
 /** How a state looks: a word and a sign beside the colour, which not everybody can tell from others. */
 export const STATES = {
   unsubmitted: { word: "waiting", sign: "○", tone: "waiting" },
@@ -24,12 +27,22 @@ export const STATES = {
   interrupted: { word: "interrupted", sign: "⊘", tone: "failed" },
 };
 
+const ORIGINS = {
+  probe: "from the probe's trace, which is complete",
+  trace: "from the probe's samples up to the last one: a lower bound",
+  kickstart: "from the record of kickstart or of the engine",
+  scheduler: "from the scheduler: whole seconds, late by its polling",
+  transfer: "from records of the transfer tool",
+  darshan: "from Darshan's logs",
+  tcp_info: "from the kernel's counters of the job's sockets",
+  tstat: "from flows of Tstat",
+};
 const WAYS = { s: seconds, bytes, "1": share, "bytes/s": rate };
 
 /** A span of time [s] in words: `0.012 s`, `4.2 s`, `3 min 05 s`, `2 h 07 min`. */
-export function seconds(value) {
-  if (value < 0) return `−${seconds(-value)}`;
-  if (value < 60) return `${digits(value)} s`;
+export function seconds(value, precision = 3) {
+  if (value < 0) return `−${seconds(-value, precision)}`;
+  if (value < 60) return `${digits(value, precision)} s`;
   const whole = Math.round(value);
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
   const minutes = Math.round(value / 60);
@@ -38,7 +51,7 @@ export function seconds(value) {
 }
 
 /** A size [bytes]: `512 B`, `1.50 MiB`. */
-export function bytes(value) {
+export function bytes(value, precision = 3) {
   let place = 0;
   let size = Math.abs(value);
   while (size >= 1024 && place < UNITS.length - 1) {
@@ -46,33 +59,34 @@ export function bytes(value) {
     place += 1;
   }
   const sign = value < 0 ? "−" : "";
-  return place ? `${sign}${size.toPrecision(size >= 1000 ? 4 : 3)} ${UNITS[place]}` : `${sign}${digits(size)} B`;
+  return place ? `${sign}${size.toPrecision(size >= 1000 ? Math.max(4, precision) : precision)} ${UNITS[place]}` : `${sign}${digits(size, precision)} B`;
 }
 
 /** A speed [bytes/s]. */
-export function rate(value) {
-  return `${bytes(value)}/s`;
+export function rate(value, precision = 3) {
+  return `${bytes(value, precision)}/s`;
 }
 
-/** A share of 1 in per cent. */
-export function share(value) {
-  return `${digits(100 * value)} %`;
+/** A share of 1 in per cent; what is not all is never rounded to all. */
+export function share(value, precision = 3) {
+  const told = digits(100 * value, precision);
+  return told === "100" && value < 1 ? "> 99.9 %" : `${told} %`;
 }
 
 /** A number with three or so digits that count. */
-export function digits(value) {
+export function digits(value, precision = 3) {
   if (!Number.isFinite(value)) return String(value);
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
-  return String(Number(value.toPrecision(size >= 100 ? 4 : 3)));
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(precision - 1);
+  return String(Number(value.toPrecision(size >= 100 ? Math.max(4, precision) : precision)));
 }
 
 /** Any value as text, by its unit. */
-export function text(value, unit = "") {
+export function text(value, unit = "", precision = 3) {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value !== "number") return String(value);
-  return WAYS[unit] ? WAYS[unit](value) : `${unit ? digits(value) : exact(value)}${unit ? ` ${unit}` : ""}`;
+  return WAYS[unit] ? WAYS[unit](value, precision) : `${unit ? digits(value, precision) : exact(value)}${unit ? ` ${unit}` : ""}`;
 }
 
 /** Of parameters and responses, six digits. */
@@ -100,6 +114,13 @@ export function unknown(name, reason = "") {
 export function lost(name, reason = "") {
   const why = reason || "nobody told";
   return h("p", { class: "nothing", "data-metric": name, "data-unknown": why }, `unknown: ${why}`);
+}
+
+/** Where a number came from, on hover and on focus. */
+export function origin(from) {
+  if (!from) return null;
+  const told = ORIGINS[from] ?? `from ${from}`;
+  return h("span", { class: "origin", tabindex: 0, role: "note", "aria-label": told, "data-hint": told }, "ⁱ");
 }
 
 /** A moment [s since 1970] in the viewer's zone, with UTC on hover. */
@@ -145,6 +166,11 @@ export function terms(rows) {
 /** A large number with a word below it. */
 export function tile(name, title, known, unit, reason, note = null) {
   return h("div", { class: "tile" }, h("span", { class: "figure" }, value(name, known, unit, reason)), h("span", { class: "caption" }, title), note && h("span", { class: "note" }, note));
+}
+
+/** A number of things: `1 job`, `2 jobs`. */
+export function counted(number, what) {
+  return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 
 function two(number) {

@@ -1,5 +1,6 @@
 // One stream of server-sent events for all pages of a browser that look at one server; runs as a shared worker.
 
+const RETRY = 5000; // [ms] after which a stream that was refused is asked for again
 const lines = new Map();
 
 /** Join a page to the line of its server. */
@@ -16,7 +17,6 @@ class Stream {
   constructor(url) {
     this.url = url;
     this.pages = new Map();
-    this.topics = [];
     this.last = "";
     this.source = null;
   }
@@ -34,22 +34,31 @@ class Stream {
   leave(port) {
     this.pages.delete(port);
     port.close();
-    if (this.pages.size) return;
+    if (!this.pages.size) this.close();
+  }
+
+  close() {
+    clearTimeout(this.waiting);
     this.source?.close();
     this.source = null;
-    this.topics = [];
   }
 
   connect() {
-    this.topics = [...new Set([...this.pages.values()].flat())].sort();
-    this.source?.close();
-    const query = new URLSearchParams(this.topics.map((topic) => ["topic", topic]));
+    this.close();
+    const topics = [...new Set([...this.pages.values()].flat())].sort();
+    const query = new URLSearchParams(topics.map((topic) => ["topic", topic]));
     if (this.last) query.set("last", this.last);
     this.source = new EventSource(`${this.url}?${query}`);
     this.source.onopen = () => this.tell({ status: "live" });
-    this.source.onerror = () => this.tell({ status: "away" });
+    this.source.onerror = () => this.broken();
     this.source.addEventListener("change", (event) => this.heard(event));
     this.source.addEventListener("reset", (event) => this.reset(event));
+  }
+
+  /** A browser asks again by itself where a stream breaks, but never where it was refused: by a proxy whose server is away, say. */
+  broken() {
+    this.tell({ status: "away" });
+    if (this.source.readyState === EventSource.CLOSED) this.waiting = setTimeout(() => this.connect(), RETRY);
   }
 
   heard(event) {

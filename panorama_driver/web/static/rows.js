@@ -1,8 +1,9 @@
 // A table of which only the rows in sight are in the page, sorted by a press on a column's head.
 
-import { fill, h } from "./dom.js";
+import { fill, h, refocused } from "./dom.js";
 
-const HEIGHT = 32;
+/** Height of a row [px]. */
+export const HEIGHT = 32;
 const SPARE = 10;
 
 /** `columns`: {title, width, sort(row), cell(row), words}; `attributes(row)` are those of a row's element. */
@@ -40,15 +41,7 @@ export class VirtualTable {
   }
 
   sort() {
-    this.sorted = [...this.rows];
-    if (!this.by) return;
-    const way = this.down ? -1 : 1;
-    const lacks = (value) => value === null || value === undefined;
-    this.sorted.sort((a, b) => {
-      const [x, y] = [this.by.sort(a), this.by.sort(b)];
-      if (lacks(x) || lacks(y)) return lacks(x) - lacks(y); // what is not known comes last either way
-      return way * (typeof x === "string" ? x.localeCompare(y) : x - y);
-    });
+    this.sorted = this.by ? ordered(this.rows, this.by.sort, this.down) : [...this.rows];
   }
 
   /** Draw the rows in sight; `kept` leaves them if they are the same as before. */
@@ -57,22 +50,31 @@ export class VirtualTable {
     const last = Math.min(this.sorted.length, first + Math.ceil((this.node.clientHeight || 600) / HEIGHT) + 2 * SPARE);
     if (kept && this.first === first && this.last === last) return;
     Object.assign(this, { first, last });
-    const focused = this.focused();
     this.table.setAttribute("aria-rowcount", this.sorted.length + 1);
-    fill(this.body, this.gap(first), this.sorted.slice(first, last).map((row, i) => this.line(row, first + i)), this.gap(this.sorted.length - last));
-    if (focused) this.body.querySelector(`[aria-rowindex="${focused.row}"]`)?.children[focused.column]?.querySelector("a, button, [tabindex]")?.focus({ preventScroll: true });
-  }
-
-  focused() {
-    const cell = this.body.contains(document.activeElement) && document.activeElement.closest("td");
-    return cell ? { row: cell.parentNode.getAttribute("aria-rowindex"), column: cell.cellIndex } : null;
-  }
-
-  gap(count) {
-    return count > 0 ? h("tr", { "aria-hidden": "true", style: `height: ${count * HEIGHT}px` }) : null;
+    const lines = this.sorted.slice(first, last).map((row, i) => this.line(row, first + i));
+    refocused(this.body, () => fill(this.body, filler(first, this.columns.length), lines, filler(this.sorted.length - last, this.columns.length)));
   }
 
   line(row, place) {
     return h("tr", { ...this.attributes(row), "aria-rowindex": place + 2 }, this.columns.map((column) => h("td", { class: column.words ? "words" : null }, column.cell(row))));
   }
+}
+
+/** Rows by a value of theirs: numbers by size, words by the alphabet, and last, whichever way, what is not known. */
+export function ordered(rows, value, down) {
+  const way = down ? -1 : 1;
+  const lacks = (known) => known === null || known === undefined;
+  const known = rows.map((row) => ({ row, value: value(row) }));
+  known.sort(({ value: a }, { value: b }) => (lacks(a) || lacks(b) ? lacks(a) - lacks(b) : way * compared(a, b)));
+  return known.map(({ row }) => row);
+}
+
+/** Which of two values comes first, as a number; numbers within words by their size. */
+export function compared(a, b) {
+  return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
+}
+
+/** The height of rows that are not in the page, as wide as all columns are. */
+export function filler(rows, columns) {
+  return rows > 0 && h("tr", { class: "filler", "aria-hidden": "true" }, h("td", { style: `height: ${rows * HEIGHT}px`, colspan: columns }));
 }

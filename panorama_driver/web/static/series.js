@@ -1,8 +1,5 @@
 // A run, a job or an attempt over time as traces of charts: what each bin holds, running totals, and why one is missing.
 
-/** An axis of sizes: as many digits as count, and never a thousandth of a byte. */
-export const BYTES_AXIS = { tickformat: "~s", ticksuffix: "B", autorangeoptions: { include: [0, 10] } };
-
 /** Columns of a series as they are, a value a bin; `columns` are rows of [column, name, colour, dash]. */
 export function binned(series, columns, more = {}) {
   return known(series, columns).map(([column, name, color, dash = "solid"]) => ({

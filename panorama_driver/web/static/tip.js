@@ -1,30 +1,51 @@
-// A few words beside what the pointer or the keyboard is on.
+// A few words beside what the pointer or the keyboard is on: one box for all, on top of whatever would cut it off.
 
 import { fill, h } from "./dom.js";
 
-/** Words that hang over `host`: `show(mark, ...children)` beside an element in it, or at a point `{ x, y }` of the window; `hide()`. */
-export function tip(host) {
-  const box = h("div", { class: "tip", role: "tooltip", hidden: true });
-  host.append(box);
-  return {
-    show(mark, ...children) {
-      fill(box, ...children);
-      box.hidden = false;
-      place(box, host.getBoundingClientRect(), mark.getBoundingClientRect?.() ?? { left: mark.x, right: mark.x, top: mark.y, bottom: mark.y });
-    },
-    hide() {
-      box.hidden = true;
-    },
-  };
+const ASKED = ".unknown, [data-hint]"; // what tells more when it is pointed at, touched or reached by keys
+const GAP = 6; // [px]
+const box = h("div", { class: "tip", role: "tooltip", hidden: true });
+let at = null;
+
+/** Show words beside an element, or at a point `{ x, y }` of the window. */
+export function show(mark, ...children) {
+  at = mark;
+  fill(box, ...children);
+  box.hidden = false;
+  const main = document.getElementById("main");
+  if (box.parentNode !== main) main.append(box);
+  place();
 }
 
-/** Below the mark, or above it where there is no room; never beside the host. */
-function place(box, host, mark) {
+/** Take them away. */
+export function hide() {
+  at = null;
+  box.hidden = true;
+}
+
+/** Below the mark, or above it where there is no room; never out of sight. */
+function place() {
+  if (at?.isConnected === false) return hide();
+  const mark = at.getBoundingClientRect?.() ?? { left: at.x, top: at.y, bottom: at.y };
   const [wide, tall] = [box.offsetWidth, box.offsetHeight];
-  const left = Math.max(4, Math.min(mark.left - host.left, host.width - wide - 4));
-  const below = mark.bottom - host.top + 6;
-  const above = mark.top - host.top - tall - 6;
-  const fits = mark.bottom + tall + 6 < innerHeight || mark.top - tall - 6 < 0;
-  box.style.left = `${left}px`;
-  box.style.top = `${fits ? below : above}px`;
+  const fits = mark.bottom + tall + GAP < innerHeight || mark.top - tall - GAP < 0;
+  box.style.left = `${Math.max(4, Math.min(mark.left, document.documentElement.clientWidth - wide - 4))}px`;
+  box.style.top = `${fits ? mark.bottom + GAP : mark.top - tall - GAP}px`;
+}
+
+/** Tell why things are unknown and where numbers came from, wherever on the page they are. */
+export function hints() {
+  let own = null;
+  const over = ({ target }) => {
+    const mark = target.closest?.(ASKED);
+    if (mark) show((own = mark), mark.dataset.unknown ?? mark.dataset.hint);
+    else leave();
+  };
+  const leave = () => own && own === at && hide();
+  document.addEventListener("pointerover", over);
+  document.addEventListener("focusin", over);
+  document.addEventListener("focusout", leave);
+  document.addEventListener("pointerleave", leave);
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && leave());
+  addEventListener("scroll", () => at && place(), { capture: true, passive: true });
 }

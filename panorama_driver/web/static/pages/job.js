@@ -1,13 +1,13 @@
 // A job: its attempts side by side, the chosen one over time, what Darshan and the network say of it, and what it said itself.
 
-import { attemptCards, exitOf, memoryOf, origin } from "../attempts.js";
+import { Again } from "../again.js";
 import { chart } from "../charts.js";
-import { darshanPanels } from "../darshan.js";
 import { Failure } from "../data.js";
-import { fill, h, joined, panel } from "../dom.js";
-import { bytes, lost, state, terms, tile, time, unknown, value } from "../format.js";
-import { BYTES_AXIS, binned, lacking, ratio, totals } from "../series.js";
-import { tcpTerms } from "../tcp.js";
+import { fill, h, joined, panel, renew, wide } from "../dom.js";
+import { bytes, lost, origin, state, terms, tile, time, unknown, value } from "../format.js";
+import { attemptCards, exitOf, memoryOf, tcpTerms } from "../job/attempts.js";
+import { darshanPanels } from "../job/darshan.js";
+import { binned, lacking, ratio, totals } from "../series.js";
 
 const CPU = [["system_time", "system", "#E69F00"], ["user_time", "user", "#0072B2"]];
 const MOVED = [
@@ -18,7 +18,6 @@ const COUNTS = [["threads", "threads", "#0072B2"], ["procs", "processes", "#E69F
 const MEMORY = [["rss", "resident memory", "#0072B2"]];
 const USED = [["cpu_utilization", "of the cores asked for", "#0072B2"]];
 const WAIT = [["io_wait", "all threads together", "#0072B2"], ["io_wait_per_thread", "per thread", "#E69F00", "dash"]];
-const SIZE_AXIS = { yaxis: BYTES_AXIS };
 const STACKED = { stackgroup: "all" };
 const TILES = [
   ["wall_time", "wall time", "s"], ["queue_time", "queue", "s"], ["cpu_time", "CPU time", "s"], ["cpu_utilization", "CPU utilisation", "1"],
@@ -33,14 +32,18 @@ export async function show(view, place, source) {
   await page.read();
   fill(view, page.whole);
   page.draw();
-  const [ended] = [source.follow([`workflow/${place.study}/${place.workflow}`], () => page.refresh())];
+  const stop = source.follow([`workflow/${place.study}/${place.workflow}`], () => page.again.ask());
   await page.readSeries();
-  return ended;
+  return () => {
+    page.again.end();
+    stop();
+  };
 }
 
 class Page {
   constructor(place, source) {
-    Object.assign(this, { place, source, document: null, chosen: null, picked: false, busy: false, again: false, key: "" });
+    Object.assign(this, { place, source, document: null, chosen: null, picked: false, key: "" });
+    this.again = new Again(() => this.refresh());
     const asked = Number(place.query.get("attempt") ?? NaN);
     if (Number.isInteger(asked)) Object.assign(this, { chosen: asked, picked: true });
     this.head = h("div");
@@ -51,7 +54,7 @@ class Page {
     this.darshan = darshanPanels();
     this.tcp = h("div");
     this.words = h("div", { class: "panels wide" });
-    this.whole = h("div", { "data-study": place.study, "data-workflow": place.workflow, "data-job": place.job }, this.head,
+    this.whole = h("div", { "data-study": place.study, "data-workflow": place.workflow, "data-job": place.job }, this.again.trouble, this.head,
       h("div", { class: "panels" }, wide(panel("attempts", "Attempts", h("p", { class: "note" }, "ⁱ tells where a number came from, unknown tells why: by the mouse, a touch, or the keyboard."), this.cards)), this.tasks),
       this.chooser,
       h("div", { class: "panels" }, Object.values(this.charts), this.darshan, wide(panel("tcp", "TCP connections", this.tcp)), this.words));
@@ -66,32 +69,21 @@ class Page {
     if (!this.picked || !numbers.includes(this.chosen)) this.chosen = numbers.at(-1) ?? null;
   }
 
-  /** Read all again and draw what changed; a call while one goes on leads to one more after it. */
+  /** Read all again and draw what changed. */
   async refresh() {
-    this.again = true;
-    if (this.busy) return;
-    this.busy = true;
-    try {
-      while (this.again) {
-        this.again = false;
-        await this.read();
-        this.draw();
-        await this.readSeries();
-      }
-    } catch (problem) {
-      if (!(problem instanceof Failure)) throw problem;
-    } finally {
-      this.busy = false;
-    }
+    await this.read();
+    if (this.again.ended) return;
+    this.draw();
+    await this.readSeries();
   }
 
   draw() {
     const { document: now } = this;
-    once(this.head, now.job, () => head(now, this.place, this.source), [now.parents, now.children]);
+    renew(this.head, [now.job, now.parents, now.children], () => head(now, this.place, this.source));
     attemptCards(this.cards, now.job.attempts, this.before?.job.attempts);
     if (!now.job.attempts.length) fill(this.cards, h("p", { class: "nothing" }, "It was never submitted."));
     this.tasks.hidden = now.job.tasks.length < 2;
-    once(this.tasks, now.job.tasks, () => wide(panel("tasks", `Tasks of its last attempt (${now.job.tasks.length})`, taskTable(now.job.tasks))));
+    renew(this.tasks, now.job.tasks, () => wide(panel("tasks", `Tasks of its last attempt (${now.job.tasks.length})`, taskTable(now.job.tasks))));
     this.drawChooser();
     this.drawChosen();
   }
@@ -99,7 +91,7 @@ class Page {
   drawChooser() {
     const numbers = this.document.job.attempts.map(({ attempt }) => attempt);
     this.chooser.hidden = numbers.length < 2;
-    once(this.chooser, [numbers, this.chosen], () => [
+    renew(this.chooser, [numbers, this.chosen], () => [
       h("span", {}, "Below: attempt"),
       numbers.map((number) => h("button", { type: "button", "data-choose": number, "aria-pressed": String(number === this.chosen), on: { click: () => this.choose(number) } }, number)),
     ]);
@@ -112,8 +104,8 @@ class Page {
     const key = JSON.stringify([attempt.darshan, attempt.reasons.darshan, more.heatmaps]);
     if (this.key !== key) this.darshan.update(attempt, more.heatmaps);
     this.key = key;
-    once(this.tcp, [attempt.tcp, attempt.reasons.tcp], () => (attempt.tcp ? tcpTerms(attempt.tcp) : lost("tcp", attempt.reasons.tcp)));
-    once(this.words, [more.command, more.work_dir, more.stdout, more.stderr], () => said(more));
+    renew(this.tcp, [attempt.tcp, attempt.reasons.tcp], () => (attempt.tcp ? tcpTerms(attempt.tcp) : lost("tcp", attempt.reasons.tcp)));
+    renew(this.words, [more.command, more.work_dir, more.stdout, more.stderr], () => said(more));
   }
 
   async choose(number) {
@@ -136,19 +128,6 @@ class Page {
       if (asked === this.chosen) paint(this.charts, null, problem.message);
     }
   }
-}
-
-/** Fill a place anew only if what it shows has changed, so that focus and scrolling stay. */
-function once(place, data, made, more = null) {
-  const key = JSON.stringify([data, more]);
-  if (place.shownFor === key) return;
-  place.shownFor = key;
-  fill(place, made());
-}
-
-function wide(section) {
-  section.classList.add("wide");
-  return section;
 }
 
 function head({ job, parents, children }, place, source) {
@@ -180,12 +159,12 @@ function taskTable(tasks) {
 }
 
 function charts() {
-  const made = (name, title, unit, layout = {}) => chart(`job-${name}`, title, null, { time: true, unit, layout });
+  const made = (name, title, unit, more = {}) => chart(`job-${name}`, title, null, { time: true, unit, ...more });
   return {
     cpu: made("cpu", "User and system time per interval", "s"), cpuTotal: made("cpu-total", "User and system time, cumulative", "s"),
-    used: made("utilization", "CPU utilisation", "", { yaxis: { tickformat: ".0%" } }), memory: made("memory", "Memory", "", SIZE_AXIS),
+    used: made("utilization", "CPU utilisation", "", { layout: { yaxis: { tickformat: ".0%" } } }), memory: made("memory", "Memory", "", { size: "B" }),
     counts: made("threads", "Threads and processes", ""), wait: made("io-wait", "I/O wait per interval", "s"),
-    moved: made("bytes", "Bytes per interval", "", SIZE_AXIS), movedTotal: made("bytes-total", "Bytes, cumulative", "", SIZE_AXIS),
+    moved: made("bytes", "Bytes per interval", "", { size: "B" }), movedTotal: made("bytes-total", "Bytes, cumulative", "", { size: "B" }),
   };
 }
 

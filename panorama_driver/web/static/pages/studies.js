@@ -1,12 +1,13 @@
 // The list of studies: how they stand, what they found, and what to do where there is none.
 
-import { fill, h } from "../dom.js";
-import { short } from "../evaluations.js";
+import { fill, h, refocused } from "../dom.js";
+import { short } from "../study/evaluations.js";
 import { state, time, unknown, value } from "../format.js";
-import { best, counts, duration } from "../summary.js";
+import { best, counts, duration } from "../study/summary.js";
 
 const SIZE = 50;
 const PATIENCE = 250; // [ms] after the last key before the search goes on
+const PAUSE = 2000; // [ms] until a study that is not in the list leads to another reading of it
 const COLUMNS = ["study", "state", "workflow", "evaluations", "best so far", "started", "duration"];
 
 /** Show the list; gives what ends it. */
@@ -20,6 +21,7 @@ export async function show(view, place, source) {
     stop();
     clearInterval(clock);
     clearTimeout(page.waiting);
+    clearTimeout(page.moved);
   };
 }
 
@@ -45,9 +47,9 @@ class Studies {
   fill() {
     const { studies, total } = this.list;
     this.lines = new Map(studies.map((study) => [study.study, this.kept(study)]));
-    refocused(() => fill(this.table, this.head, ...this.lines.values(), !studies.length && h("tbody", {}, h("tr", {}, h("td", { colspan: COLUMNS.length, class: "words nothing" }, this.nothing())))));
+    refocused(this.table, () => fill(this.table, this.head, ...this.lines.values(), !studies.length && h("tbody", {}, h("tr", {}, h("td", { colspan: COLUMNS.length, class: "words nothing" }, this.nothing())))));
     fill(this.said, `${total} ${total === 1 ? "study" : "studies"}${this.search ? ` with “${this.search}”` : ""}`);
-    fill(this.pages, ...this.turning());
+    refocused(this.pages, () => fill(this.pages, ...this.turning()));
   }
 
   /** The rows of a study, the same as before where nothing of it has changed. */
@@ -94,13 +96,20 @@ class Studies {
 
   heard(topic, study) {
     const place = topic ? this.list.studies.findIndex(({ study: name }) => name === study.study) : -1;
-    if (place < 0) return this.again();
+    if (place < 0) return this.soon();
     this.list.studies[place] = study;
     const old = this.lines.get(study.study);
     const line = this.kept(study);
     this.lines.set(study.study, line);
-    if (line !== old) refocused(() => old.replaceWith(line));
-    return null;
+    if (line !== old) refocused(this.table, () => old.replaceWith(line));
+  }
+
+  /** Others may move all the time, on pages of the list that are not shown. */
+  soon() {
+    this.moved ??= setTimeout(() => {
+      this.moved = null;
+      this.again();
+    }, PAUSE);
   }
 
   later(search) {
@@ -109,10 +118,14 @@ class Studies {
   }
 
   async turn(search, page) {
+    const turned = search === this.search;
     Object.assign(this, { search, page });
     const query = new URLSearchParams(Object.entries({ search, page: page > 1 ? String(page) : "" }).filter(([, text]) => text));
-    history.replaceState(null, "", location.pathname + (query.size ? `?${query}` : ""));
+    const address = location.pathname + (query.size ? `?${query}` : "");
+    if (turned) history.pushState(null, "", address);
+    else history.replaceState(history.state, "", address);
     await this.again();
+    if (turned) scrollTo(0, 0);
   }
 
   /** Read anew; of two answers the one to the later question counts. */
@@ -132,16 +145,6 @@ class Studies {
     const last = Math.max(1, Math.ceil(this.list.total / this.list.size));
     if (last === 1) return [];
     const button = (title, page) => h("button", { type: "button", disabled: page < 1 || page > last, on: { click: () => this.turn(this.search, page) } }, title);
-    return [button("‹ earlier page", this.page - 1), h("span", {}, `page ${this.page} of ${last}`), button("next page ›", this.page + 1)];
+    return [button("‹ previous page", this.page - 1), h("span", {}, `page ${this.page} of ${last}`), button("next page ›", this.page + 1)];
   }
-}
-
-/** Do what puts rows in the place of others, and leave the keyboard at the study where it was. */
-function refocused(act) {
-  const had = document.activeElement;
-  const { study } = had?.closest("[data-study]")?.dataset ?? {};
-  const stops = () => [...document.querySelectorAll(`[data-study="${CSS.escape(study)}"] :is(a, [tabindex])`)];
-  const place = study === undefined ? -1 : stops().indexOf(had);
-  act();
-  if (place >= 0) (stops()[place] ?? stops()[0])?.focus({ preventScroll: true });
 }

@@ -1,16 +1,16 @@
 // The page of a study: its evaluations in several pictures and a table, with one selection for all of them.
 
-import { queryOf, viewOf } from "../address.js";
-import { Brush } from "../brush.js";
+import { queryOf, viewOf } from "../study/address.js";
+import { Brush } from "../study/brush.js";
 import { fill, h } from "../dom.js";
-import { Evaluations } from "../evaluations.js";
-import { drawHead } from "../head.js";
-import { Parallel } from "../parallel.js";
-import { Pareto } from "../pareto.js";
-import { Scatter } from "../scatter.js";
-import { Shares } from "../shares.js";
-import { Table } from "../table.js";
-import { trend } from "../trend.js";
+import { Evaluations } from "../study/evaluations.js";
+import { drawHead, ticked } from "../study/head.js";
+import { Parallel } from "../study/parallel.js";
+import { Pareto } from "../study/pareto.js";
+import { Scatter } from "../study/scatter.js";
+import { Shares } from "../study/shares.js";
+import { Table } from "../study/table.js";
+import { trend } from "../study/trend.js";
 
 const HINT = "None chosen: draw along an axis, draw a box, or tick rows, and every picture shows these.";
 const SETTLED = 150; // [ms] after the last change until the charts are drawn anew
@@ -38,6 +38,7 @@ class Study {
     this.chosen = h("div", { class: "chosen", role: "status" });
     this.trouble = h("p", { class: "problem", role: "alert" });
     this.sheet = h("div", { class: "panels" });
+    this.clock = setInterval(() => ticked(this.head, this.evaluations.document.summary), 1000);
     view.dataset.study = place.study;
     fill(view, this.trouble, this.head, this.chosen, this.sheet);
     this.themed = () => {
@@ -46,12 +47,12 @@ class Study {
     };
     globalThis.document.addEventListener("panorama-theme", this.themed);
     view.addEventListener("keydown", (event) => event.key === "Escape" && !event.defaultPrevented && this.brush.active && this.brush.clear());
-    this.brush.listen((moving) => this.brushed(moving));
     this.draw();
     this.brush.range(this.shown.ranges);
   }
 
   end() {
+    clearInterval(this.clock);
     for (const timer of this.timers.values()) clearTimeout(timer);
     globalThis.document.removeEventListener("panorama-theme", this.themed);
     this.turn = null;
@@ -107,6 +108,7 @@ class Study {
     const { active, size } = this.brush;
     const all = this.evaluations.rows.length;
     this.chosen.classList.toggle("some", active);
+    this.chosen.hidden = !all;
     fill(this.chosen, active ? `${size} of ${all} chosen ` : HINT, active && h("button", { type: "button", on: { click: () => this.brush.clear() } }, "choose none"));
     if (moving) return;
     this.remember();
@@ -126,7 +128,13 @@ class Study {
   /** What came live; new columns, or a gap in the stream, and all is read again. */
   async heard(topic, data) {
     if (topic === null || (data.evaluations.length && !this.evaluations.rows.length) || !this.evaluations.merge(data)) return this.again();
-    if (!this.timers.has("live")) this.later("live", this.evaluations.rows.length > MANY ? PATIENCE : SETTLED, () => this.refresh());
+    if (!this.timers.has("live")) this.later("live", this.evaluations.rows.length > MANY ? PATIENCE : SETTLED, () => this.undisturbed("live", () => this.refresh()));
+  }
+
+  /** Do it once nobody draws a range. */
+  undisturbed(name, act) {
+    if (this.brush.moving) this.later(name, SETTLED, () => this.undisturbed(name, act));
+    else act();
   }
 
   /** What has changed, into what is shown already. */
@@ -140,7 +148,8 @@ class Study {
   again() {
     this.later("again", SETTLED, async () => {
       try {
-        this.replace(await this.source.study(this.name));
+        const now = await this.source.study(this.name);
+        this.undisturbed("again", () => this.replace(now));
         fill(this.trouble);
       } catch (problem) {
         fill(this.trouble, `Not up to date: ${problem.message}`);
@@ -172,7 +181,7 @@ class Study {
     if (!this.source.live) return;
     this.later("address", ADDRESS, () => {
       const query = queryOf(this.shown, this.brush, this.evaluations);
-      history.replaceState(null, "", location.pathname + (query.size ? `?${query}` : ""));
+      history.replaceState(history.state, "", location.pathname + (query.size ? `?${query}` : ""));
     });
   }
 }

@@ -1,15 +1,14 @@
 // The transfers of a run: every one in a table, failed and local ones as well, what they moved over time, one in detail.
 
+import { Again } from "../again.js";
 import { chart } from "../charts.js";
-import { Failure } from "../data.js";
-import { fill, h, panel } from "../dom.js";
-import { bytes, lost, state, terms, tile, time, unknown, value } from "../format.js";
-import { BYTES_AXIS, binned, totals } from "../series.js";
-import { binnedBytes, speedSteps } from "../speeds.js";
-import { tcpTerms } from "../tcp.js";
+import { fill, h, panel, wide } from "../dom.js";
+import { bytes, counted, lost, state, terms, tile, time, unknown, value } from "../format.js";
+import { tcpTerms } from "../job/attempts.js";
+import { binnedBytes, speedSteps } from "../job/speeds.js";
+import { binned, totals } from "../series.js";
 import { VirtualTable } from "../rows.js";
 
-const SIZE_AXIS = { yaxis: BYTES_AXIS };
 const NO_TIME = "its records do not tell when it began and ended";
 const NO_SIZE = "the transfer tool does not tell the size";
 const WHY = {
@@ -24,24 +23,28 @@ export async function show(view, place, source) {
   page.take(await source.transfers(place.study, place.workflow));
   fill(view, page.whole);
   page.draw();
-  const stop = source.follow([`workflow/${place.study}/${place.workflow}`], () => page.refresh());
-  return stop;
+  const stop = source.follow([`workflow/${place.study}/${place.workflow}`], () => page.again.ask());
+  return () => {
+    page.again.end();
+    stop();
+  };
 }
 
 class Page {
   constructor(place, source) {
-    Object.assign(this, { place, source, rows: [], chosen: null, words: "", wanted: "", busy: false, again: false });
+    Object.assign(this, { place, source, rows: [], chosen: null, words: "", wanted: "" });
+    this.again = new Again(() => this.refresh());
     this.tiles = h("div", { class: "tiles" });
     this.notes = h("div");
     this.detail = h("div", { class: "panels wide", hidden: true });
-    this.speed = chart("transfer-speed", "Speed over time", null, { time: true, layout: { yaxis: { ...BYTES_AXIS, ticksuffix: "B/s" } } });
-    this.moved = chart("transfer-bytes", "Bytes per interval", null, { time: true, layout: SIZE_AXIS });
-    this.total = chart("transfer-total", "Bytes, cumulative", null, { time: true, layout: SIZE_AXIS });
+    this.speed = chart("transfer-speed", "Speed over time", null, { time: true, size: "B/s" });
+    this.moved = chart("transfer-bytes", "Bytes per interval", null, { time: true, size: "B" });
+    this.total = chart("transfer-total", "Bytes, cumulative", null, { time: true, size: "B" });
     this.table = new VirtualTable(this.columns(), { label: "Transfers", attributes: (row) => ({ "data-transfer": row.id, "data-job": row.transfer.job_id, "aria-selected": String(row.id === this.chosen) }) });
     this.count = h("span", { class: "note", role: "status" });
     this.states = h("select", { "aria-label": "State", on: { change: ({ target }) => this.filter({ wanted: target.value }) } });
     this.all = h("button", { type: "button", hidden: true, on: { click: () => this.choose(null) } }, "show all together");
-    this.whole = h("div", { "data-study": place.study, "data-workflow": place.workflow }, h("h1", {}, "Transfers"), this.tiles, this.notes,
+    this.whole = h("div", { "data-study": place.study, "data-workflow": place.workflow }, h("h1", {}, "Transfers"), this.again.trouble, this.tiles, this.notes,
       h("div", { class: "bar" }, this.all),
       h("div", { class: "panels" }, this.detail, wide(this.speed), this.moved, this.total, wide(panel("transfers", "All transfers", this.bar(), this.table.node))));
   }
@@ -57,20 +60,10 @@ class Page {
   }
 
   async refresh() {
-    this.again = true;
-    if (this.busy) return;
-    this.busy = true;
-    try {
-      while (this.again) {
-        this.again = false;
-        this.take(await this.source.transfers(this.place.study, this.place.workflow));
-        this.draw();
-      }
-    } catch (problem) {
-      if (!(problem instanceof Failure)) throw problem;
-    } finally {
-      this.busy = false;
-    }
+    const now = await this.source.transfers(this.place.study, this.place.workflow);
+    if (this.again.ended) return;
+    this.take(now);
+    this.draw();
   }
 
   draw() {
@@ -87,7 +80,7 @@ class Page {
     const parts = words.toLowerCase().split(/\s+/).filter(Boolean);
     const shown = this.rows.filter((row) => (!wanted || row.transfer.state === wanted) && parts.every((part) => row.searched.includes(part)));
     this.table.show(shown);
-    fill(this.count, shown.length === this.rows.length ? counted(shown.length) : `${shown.length} of ${counted(this.rows.length)}`);
+    fill(this.count, shown.length === this.rows.length ? counted(shown.length, "transfer") : `${shown.length} of ${counted(this.rows.length, "transfer")}`);
   }
 
   choose(id) {
@@ -175,15 +168,6 @@ class Page {
   }
 }
 
-function wide(section) {
-  section.classList.add("wide");
-  return section;
-}
-
-function counted(number) {
-  return `${number} transfer${number === 1 ? "" : "s"}`;
-}
-
 function searched({ name, source, destination, job_id: job, error, method, tool }) {
   return [name, source, destination, job, error, method, tool].filter(Boolean).join(" ").toLowerCase();
 }
@@ -225,5 +209,5 @@ function remarks(rows) {
   const untimed = rows.filter(({ transfer, speed }) => transfer.bytes_transferred && !speed.length);
   if (!untimed.length) return [];
   const size = untimed.reduce((total, { transfer }) => total + transfer.bytes_transferred, 0);
-  return [h("p", { class: "note" }, `${counted(untimed.length)}, ${bytes(size)}, without a word on when it was moved: in the table, not in the charts.`)];
+  return [h("p", { class: "note" }, `${counted(untimed.length, "transfer")}, ${bytes(size)}, without a word on when it was moved: in the table, not in the charts.`)];
 }

@@ -1,17 +1,17 @@
 // A workflow run: its jobs as a DAG and over time, its numbers, what failed, what made it, and how complete its events are.
 
-import { characteristics, progress, reason } from "../characteristics.js";
-import { Dag } from "../dag.js";
+import { Again } from "../again.js";
 import { Failure } from "../data.js";
-import { fill, h, panel } from "../dom.js";
-import { completeness, failures, once, outcome, provenance, shares } from "../background.js";
-import { tile, time, value } from "../format.js";
-import { Gantt } from "../gantt.js";
-import { jobTable } from "../jobs.js";
-import { overTime } from "../overtime.js";
+import { fill, h, panel, renew, wide } from "../dom.js";
+import { counted, tile, time, value } from "../format.js";
+import { completeness, failures, outcome, provenance, shares } from "../workflow/background.js";
+import { characteristics, progress, reason } from "../workflow/characteristics.js";
+import { Dag } from "../workflow/dag.js";
+import { Gantt } from "../workflow/gantt.js";
+import { jobTable } from "../workflow/jobs.js";
+import { overTime } from "../workflow/overtime.js";
 
-const PAUSE = 1000; // [ms] between two readings
-const SERIES_PAUSE = 5000;
+const SERIES_PAUSE = 5000; // [ms] between two readings of the amounts over time
 const TILES = [
   ["makespan", "makespan", "s"], ["cpu_time", "CPU time", "s"], ["cpu_utilization", "CPU utilisation", "1"], ["peak_memory", "peak memory", "bytes"],
   ["bytes_read", "read from storage", "bytes"], ["bytes_written", "written to storage", "bytes"], ["bytes_transferred", "transferred", "bytes"],
@@ -23,7 +23,7 @@ export async function show(view, place, source) {
   await page.read();
   fill(view, page.whole);
   page.draw();
-  const stop = source.follow([`workflow/${place.study}/${place.workflow}`], () => page.refresh());
+  const stop = source.follow([`workflow/${place.study}/${place.workflow}`], () => page.again.ask());
   page.readRest();
   return () => {
     page.end();
@@ -33,7 +33,8 @@ export async function show(view, place, source) {
 
 class Page {
   constructor(place, source) {
-    Object.assign(this, { place, source, now: null, busy: false, again: false, ended: false, told: "" });
+    Object.assign(this, { place, source, now: null, ended: false, told: "" });
+    this.again = new Again(() => this.refresh());
     const link = (job, attempt) => this.jobLink(job, attempt);
     this.dag = new Dag(link);
     this.gantt = new Gantt(link, source.live);
@@ -46,7 +47,7 @@ class Page {
 
   frame() {
     const { place, parts } = this;
-    return h("div", { "data-study": place.study, "data-workflow": place.workflow }, parts.head, parts.reading, parts.tiles,
+    return h("div", { "data-study": place.study, "data-workflow": place.workflow }, this.again.trouble, parts.head, parts.reading, parts.tiles,
       h("div", { class: "panels" },
         wide(panel("dag", "Jobs and what they wait for", this.dag.element)), wide(panel("gantt", "Attempts over time", this.gantt.element)),
         panel("times", "Where the time went", parts.times), panel("failures", "Failures", parts.failures), wide(panel("characteristics", "Characteristics", parts.numbers)),
@@ -63,40 +64,26 @@ class Page {
     this.now = await this.source.workflow(this.place.study, this.place.workflow);
   }
 
-  /** Read again, at most once a while; what is told meanwhile leads to one more reading. */
   async refresh() {
-    this.again = true;
-    if (this.busy) return;
-    this.busy = true;
-    try {
-      while (this.again && !this.ended) {
-        this.again = false;
-        await this.read();
-        if (this.ended) return;
-        this.draw();
-        this.readSeries();
-        await new Promise((resolve) => setTimeout(resolve, PAUSE));
-      }
-    } catch (problem) {
-      if (!(problem instanceof Failure)) throw problem;
-    } finally {
-      this.busy = false;
-    }
+    await this.read();
+    if (this.ended) return;
+    this.draw();
+    this.readSeries();
   }
 
   draw() {
     const { now, parts } = this;
     const { metrics } = now;
-    once(parts.head, [metrics.state, metrics.label, metrics.start, metrics.end, metrics.makespan, now.evaluation, now.jobs.map((job) => job.failure)], () => this.head());
-    once(parts.reading, [now.samples, now.samples_read], () => (now.samples_read < now.samples ? [h("p", { class: "reading" }, `reading traces: ${progress(now.samples, now.samples_read)}`, h("progress", { max: now.samples, value: now.samples_read, "aria-hidden": "true" }))] : []));
-    once(parts.tiles, [metrics, now.samples_read < now.samples && now.samples_read], () => this.tiles());
+    renew(parts.head, [metrics.state, metrics.label, metrics.start, metrics.end, metrics.makespan, now.evaluation, now.jobs.map((job) => job.failure)], () => this.head());
+    renew(parts.reading, [now.samples, now.samples_read], () => (now.samples_read < now.samples ? [h("p", { class: "reading" }, `reading traces: ${progress(now.samples, now.samples_read)}`, h("progress", { max: now.samples, value: now.samples_read, "aria-hidden": "true" }))] : []));
+    renew(parts.tiles, [metrics, now.samples_read < now.samples && now.samples_read], () => this.tiles());
     this.dag.update(now.jobs, now.edges, metrics.critical_path_jobs);
     this.gantt.update(now.jobs, metrics);
-    once(parts.times, [now.times, metrics.state], () => shares(now.times, metrics.end === null));
-    once(parts.failures, now.jobs.filter((job) => job.state === "failed" || job.attempts.length > 1), () => failures(now.jobs, (job, attempt) => this.jobLink(job, attempt)).shown);
-    once(parts.numbers, [metrics, now.samples, now.samples_read], () => characteristics(now));
-    once(parts.provenance, [now.provenance, metrics.label], () => provenance(now));
-    once(parts.completeness, [now.completeness, now.samples_read < now.samples], () => completeness(now.completeness, now.samples_read < now.samples ? "traces are still being read" : ""));
+    renew(parts.times, [now.times, metrics.state], () => shares(now.times, metrics.end === null));
+    renew(parts.failures, now.jobs.filter((job) => job.state === "failed" || job.attempts.length > 1), () => failures(now.jobs, (job, attempt) => this.jobLink(job, attempt)));
+    renew(parts.numbers, [metrics, now.samples, now.samples_read], () => characteristics(now));
+    renew(parts.provenance, [now.provenance, metrics.label], () => provenance(now));
+    renew(parts.completeness, [now.completeness, now.samples_read < now.samples], () => completeness(now.completeness, now.samples_read < now.samples ? "traces are still being read" : ""));
     this.jobs.show(now.jobs);
   }
 
@@ -158,7 +145,7 @@ class Page {
       const { transfers } = await this.source.transfers(this.place.study, this.place.workflow);
       const faults = transfers.reduce((sum, { transfer }) => sum + transfer.faults, 0);
       const failed = transfers.filter(({ transfer }) => transfer.state === "failed").length;
-      fill(this.parts.transfers, this.transferLink(`${transfers.length} transfers`), `, ${failed} failed, ${faults} faults`);
+      fill(this.parts.transfers, this.transferLink(counted(transfers.length, "transfer")), `, ${failed} failed, ${counted(faults, "fault")}`);
     } catch (problem) {
       if (!(problem instanceof Failure)) throw problem;
     }
@@ -170,11 +157,7 @@ class Page {
 
   end() {
     this.ended = true;
+    this.again.end();
     this.gantt.end();
   }
-}
-
-function wide(section) {
-  section.classList.add("wide");
-  return section;
 }
