@@ -38,7 +38,7 @@ from tests.web.browser.server import Served, serving
 from tests.web.stores import Growing
 
 AIMS = {
-    "workflow, cold, first paint": 1.0,
+    "workflow, cold, DAG": 1.0,
     "memory of server and worker": 300.0,
     "open pages": 5.0,
 }

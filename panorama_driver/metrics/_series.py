@@ -18,6 +18,7 @@ from ._transfers import Piece, each_once, transfers
 from .records import Column, Series
 
 MAX_BINS = 200
+_RESOLVED = 0.1  # [s] ten of the kernel's ticks, in which it counts CPU time: shorter bins would tell of ticks alone
 _LEVELS = ("threads", "procs", "rss")
 
 
@@ -116,7 +117,8 @@ def series(
     job_id : str, optional
         Only that job; `attempt` only that `job_inst_id`.
     width : float, optional
-        Width of a bin [s]; by default the usual distance of two samples, or what makes 200 bins if that is more.
+        Width of a bin [s]; by default the usual distance of two samples, or what makes 200 bins if that is more, and no
+        less than 0.1 s, in which the kernel counts ten ticks of CPU time.
 
     Raises
     ------
@@ -182,7 +184,8 @@ class _Bins(msgspec.Struct, frozen=True):
             return cls(0.0, width or 1.0, 0)
         begin, end = min(span.begin for span in spans), max(span.end for span in spans)
         lengths = sorted(span.length for span in spans if span.end > span.begin)
-        step = width or max(lengths[len(lengths) // 2] if lengths else 1.0, (end - begin) / MAX_BINS)
+        usual = lengths[len(lengths) // 2] if lengths else 1.0
+        step = width or max(usual, (end - begin) / MAX_BINS, _RESOLVED)
         return cls(begin, step, max(1, math.ceil((end - begin) / step)))
 
     @property

@@ -1,6 +1,6 @@
 // Charts with axes of numbers: the one place that knows the chart library, which is fetched when first wanted.
 
-import { fill, h, panel, panels } from "./dom.js";
+import { fill, h, panel, panels, visible } from "./dom.js";
 import { onAxis, utc } from "./format.js";
 
 /** Okabe and Ito's colours, which colour-blind people can tell apart. */
@@ -105,7 +105,7 @@ function harmless(trace) {
 /** Words of a job as the chart library is to show them: it reads a few marks such as <b> in its texts. */
 export function plain(told) {
   if (Array.isArray(told)) return told.map(plain);
-  return typeof told === "string" ? told.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;") : told;
+  return typeof told === "string" ? visible(told).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;") : told;
 }
 
 /** The last step is as wide as the others. */

@@ -12,6 +12,14 @@ export function svg(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
 
+/** Signs that nobody sees, or that turn the direction of reading, so that a name could look like another one. */
+const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
+
+/** Text with such signs spelt out. */
+export function visible(text) {
+  return text.replace(UNSEEN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 /** Put `children` in the place of what was there. */
 export function fill(node, ...children) {
   node.replaceChildren(...shown(children));
@@ -80,7 +88,8 @@ function filled(node, attributes, children) {
 }
 
 function shown(children) {
-  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  const told = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  return told.map((child) => (typeof child === "string" ? visible(child) : child));
 }
 
 /** Links lead into these pages and nowhere else, whatever a record says. */
