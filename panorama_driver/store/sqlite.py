@@ -179,8 +179,11 @@ class SQLiteStore(Store):
 
     def count(self, wf_uuid: str | None = None, kinds: Collection[str] | None = None) -> int:
         condition, values = _kind_condition(kinds)
-        whose, key = ("", ()) if wf_uuid is None else (" AND wf_uuid = ?", (wf_uuid,))
-        total: int = self._rows(f"SELECT count(*) FROM events WHERE 1{whose}{condition}", (*key, *values))[0][0]
+        # The index that readers of the run go through as well; SQLite itself would take a larger one.
+        whose, key = (
+            (" WHERE 1", ()) if wf_uuid is None else (" INDEXED BY events_in_order WHERE wf_uuid = ?", (wf_uuid,))
+        )
+        total: int = self._rows(f"SELECT count(*) FROM events{whose}{condition}", (*key, *values))[0][0]
         return total
 
     def bury(self, letters: Iterable[DeadLetter]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
@@ -37,6 +37,12 @@ _PAGES = (
     "/studies/{study}/workflows/{workflow}/transfers",
     "/studies/{study}/workflows/{workflow}/jobs/{job}",
 )
+_FIRST = {
+    frozenset(re.findall(r"\{(\w+)", operation.path)): operation
+    for operation in OPERATIONS
+    if operation.path in ("/studies/{study}", "/studies/{study}/workflows/{workflow}")
+}
+"""What pages with such places in their addresses show first."""
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -72,6 +78,8 @@ class Application:
         self._static = Static(checked_root(root_path))
         inner = Starlette(routes=list(self._routes()), lifespan=self._lifespan, exception_handlers=_HANDLERS)
         inner.router.redirect_slashes = False
+        self._open = token is None
+        self._begun: set[asyncio.Future[Any]] = set()
         self._access = Access(inner, token=token, root_path=root_path, hosts=hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,21 +117,24 @@ class Application:
 
     def _reading(self, operation: Operation) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
-            of = {name: unquote(part) for name, part in request.path_params.items()}
-            asked = query_of(_query(request), operation.query)
-            key = (operation.name, *of.values(), asked)
-
-            def read() -> Any:
-                return operation.read(self._library, of, asked)
-
-            readers = self._waiting if operation.waits else self._readers
-            encoded, cursor = await self._desk.get(key, operation.media, lambda: _in_thread(readers, read))
+            of = _of(request)
+            encoded, cursor = await self._document(operation, of, query_of(_query(request), operation.query))
             told = _PRIVATE | {"X-Panorama-Cursor": cursor}
             if operation.media == CSV:
                 told["Content-Disposition"] = f'attachment; filename="{_UNFIT.sub("-", of["study"])}.csv"'
             return await response(request, encoded, told)
 
         return answer
+
+    def _document(
+        self, operation: Operation, of: dict[str, str], asked: Any
+    ) -> Coroutine[Any, Any, tuple[Encoded, str]]:
+        readers = self._waiting if operation.waits else self._readers
+
+        def read() -> Any:
+            return operation.read(self._library, of, asked)
+
+        return self._desk.get((operation.name, *of.values(), asked), operation.media, lambda: _in_thread(readers, read))
 
     async def _live(self, request: Request) -> Response:
         asked = query_of(_query(request), LiveQuery)
@@ -144,7 +155,18 @@ class Application:
         return await response(request, found.encoded, {"Cache-Control": found.caching(request.url.query)})
 
     async def _page(self, request: Request) -> Response:
+        if self._open:
+            self._begin(_of(request))
         return await response(request, await asyncio.to_thread(self._static.shell), _FRESH)
+
+    def _begin(self, of: dict[str, str]) -> None:
+        """Read already what a page will ask for once its modules are there; who may not ask gets nothing read."""
+        operation = _FIRST.get(frozenset(of))
+        if operation is not None:
+            begun = asyncio.ensure_future(self._document(operation, of, query_of({}, operation.query)))
+            self._begun.add(begun)
+            begun.add_done_callback(self._begun.discard)
+            begun.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _no_page(self, request: Request) -> Response:
         shell = await asyncio.to_thread(self._static.shell)
@@ -168,6 +190,10 @@ async def _health(request: Request) -> Response:
 
 async def _nothing(request: Request) -> NoReturn:
     raise NotFoundError(f"{request.url.path}: the API has no such address; /api/openapi.json lists them")
+
+
+def _of(request: Request) -> dict[str, str]:
+    return {name: unquote(part) for name, part in request.path_params.items()}
 
 
 def _query(request: Request) -> dict[str, list[str]]:

@@ -23,6 +23,7 @@ TAIL = 64 << 10
 """Longest end of what an attempt said [bytes]."""
 
 _SMALL = 2_000  # events; a run of no more is read as a whole
+_MANY = 20_000  # samples; no more are read for a first look too
 _SAMPLES = 200_000  # kept of a run for its series
 _INTERVALS = 30_000  # that a series of a whole run is made of
 _STEP = 10_000  # samples between two words on progress
@@ -101,7 +102,7 @@ def digest(store: Store, wf_uuid: str, *, light: bool = False, progress: Progres
     wf_uuid : str
         The run.
     light : bool
-        Leave traces out, and whatever they may tell unknown: for a first look at a run with very many samples.
+        Of a run with very many samples leave traces out, and whatever they may tell unknown: for a first look.
     progress : callable, optional
         Is told now and then how many samples have been read.
 
@@ -122,7 +123,7 @@ def _read(store: Store, wf_uuid: str, light: bool, progress: Progress | None) ->
         return _read_small(store, wf_uuid)
     others = list(store.events(wf_uuid, without={TRACE}))
     samples = max(0, number - len(others))  # counting them apart would take as long again
-    if light and samples and others:
+    if light and samples > _MANY and others:
         return _made(Run(others), samples=samples)
     read = _Reading(store, wf_uuid, progress)
     thinner = thin(read.samples, others, _SAMPLES)

@@ -18,7 +18,7 @@ from ..errors import NotFoundError, StoreError
 from ..metrics import WorkflowState
 from ._cache import Cache, cache_folder
 from ._details import job_document, metrics_document, series_document, transfer_list, workflow_document
-from ._digest import TRACE, Digest
+from ._digest import Digest
 from ._numbers import Numbers, numbers, unreadable
 from ._places import Place, look_through
 from ._provenance import provenance
@@ -46,7 +46,6 @@ _PATIENCE = 50  # times what a look takes, where that is more
 _KEPT, _KEPT_BYTES = 8, 64 << 20  # digests of runs that somebody looks at, and what their traces may take
 _POLL = 0.5  # seconds
 _WORTH = 0.5  # seconds of reading, from which on a digest is kept on disk
-_MANY = 20_000  # samples: fewer are read at once
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -319,7 +318,6 @@ class Library:
         begin = time.monotonic()
         read = cache.get(Digest, wf_uuid, mark) if cache is not None else None
         if read is None:
-            light = light and store.count(wf_uuid, {TRACE}) > _MANY
             read = self._reader.digest(store, found.place.store, wf_uuid, light=light)
             if cache is not None and read.samples_read >= read.samples:
                 self._put(cache, mark, read, time.monotonic() - begin)

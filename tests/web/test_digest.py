@@ -17,6 +17,7 @@ from panorama_driver.metrics import Measures, WorkflowMetrics, correlate, series
 from panorama_driver.sources import darshan
 from panorama_driver.sources.darshan import LogReport
 from panorama_driver.store import Store, Via, open_store
+from panorama_driver.web import _digest
 from panorama_driver.web._digest import TAIL, Digest, digest
 from panorama_driver.web._heatmaps import heatmaps
 
@@ -96,7 +97,10 @@ def test_a_small_run_is_whole_at_once_with_all_its_traces(store: Store) -> None:
     assert sum(map(len, found.traces)) == found.samples == found.samples_read == 197
 
 
-def test_a_light_one_tells_what_the_whole_one_tells_or_why_not_yet_and_how_many_samples_there_are(store: Store) -> None:
+def test_a_light_one_tells_what_the_whole_one_tells_or_why_not_yet_and_how_many_samples_there_are(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_digest, "_MANY", 1000)
     store.put(traced().events)
     found, whole = digest(store, WF, light=True), digest(store, WF)
     assert_tells_no_other(found.metrics, whole.metrics)
