@@ -22,6 +22,8 @@ PORT = 8360
 """The port that is tried first."""
 
 _TRIES = 20
+_REFUSED = {1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080}
+"""Ports that browsers do not go to (https://fetch.spec.whatwg.org/#port-blocking), of those that may be free."""
 _BACKLOG = 128
 _SWITCH = 0.0005  # [s] after which a thread that computes lets one go on that answers; Python's own 5 ms are felt
 _GRACE = 0.4  # [s] for answers that are being given, when all ends
@@ -161,7 +163,11 @@ def _listening(host: str, port: int | None) -> socket.socket:
     ports = [port] if port is not None else [*range(PORT, PORT + _TRIES), 0]
     for number in ports:
         try:
-            return _listener(family, (address, number))
+            listener = _listener(family, (address, number))
+            while number == 0 and listener.getsockname()[1] in _REFUSED:
+                with listener:  # until another one is had, so that it is not had again
+                    listener = _listener(family, (address, 0))
+            return listener
         except OSError as error:
             if error.errno != errno.EADDRINUSE or number == ports[-1]:
                 also = "; another one with --port, 0 is any that is free" if error.errno == errno.EADDRINUSE else ""

@@ -17,7 +17,7 @@ from panorama_driver.collector.completeness import completeness
 from panorama_driver.errors import UsageError
 from panorama_driver.metrics import Series, correlate, series, transfers
 from panorama_driver.store import open_store
-from panorama_driver.web import Library, _library
+from panorama_driver.web import Library, _digest
 from panorama_driver.web.documents import WorkflowDocument
 from tests.metrics.runs import Run
 from tests.web import stores
@@ -218,7 +218,7 @@ def test_a_series_that_makes_no_sense_is_refused(embedded: Opened, attempt: int 
 
 
 def test_a_long_run_is_shown_at_once_and_whole_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_library, "_MANY", 100)
+    monkeypatch.setattr(_digest, "_MANY", 100)
     run = Run().start(0).jobs("a").attempt("a", 1, 0, 0, 6000)
     run.trace("a", 1, 0, rchar=list(range(5000)), utime=[float(n) for n in range(5000)], stime=[0.0] * 5000)
     with open_store(tmp_path / "s.db") as store:

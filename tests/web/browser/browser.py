@@ -55,8 +55,15 @@ def start(folder: Path) -> Chrome:
 
     options = ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
+    # By a pipe: the port that is free may be one that chromedriver, like a browser, refuses to connect to.
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    flags = ["--headless=new", "--disable-dev-shm-usage", "--disable-gpu", "--force-device-scale-factor=1"]
+    flags = [
+        "--remote-debugging-pipe",
+        "--headless=new",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--force-device-scale-factor=1",
+    ]
     sandbox = ["--no-sandbox"] if os.getuid() == 0 else []  # Chromium refuses to start as root with it
     for flag in [*flags, *sandbox, "--no-first-run", "--lang=en-GB", f"--user-data-dir={folder / 'profile'}"]:
         options.add_argument(flag)
