@@ -307,6 +307,21 @@ def too_deep(text: str, loader: Any) -> bool:
     return False
 
 
+def load_yaml(text: str, loader: Any) -> Any:
+    """Read YAML that anybody may have written.
+
+    Raises
+    ------
+    yaml.YAMLError
+        It is none, or nested too deep.
+    """
+    import yaml
+
+    if too_deep(text, loader):
+        raise yaml.YAMLError("it is nested too deep")
+    return yaml.load(text, loader)
+
+
 def convert(raw: Any, kind: type[_Record], path: Path, error: type[PanoramaError]) -> _Record:
     """Check what was read from `path` against a record; `error` names the file, the key and what was expected."""
     try:

@@ -51,9 +51,10 @@ def response_names(evaluations: Iterable[Evaluation]) -> list[str]:
 
 def best(evaluations: Iterable[Evaluation], objective: str | None, largest: bool = False) -> Evaluation | None:
     """The evaluation with the smallest objective, or the largest; None where none has been answered."""
-    answered = [evaluation for evaluation in evaluations if objective in evaluation.responses]
+    if objective is None:
+        return None
     choose = max if largest else min
-    return choose(answered, key=lambda evaluation: evaluation.responses[objective or ""], default=None)
+    return choose(answered(evaluations, [objective]), key=lambda each: each.responses[objective], default=None)
 
 
 def pareto_front(evaluations: Iterable[Evaluation], maximized: dict[str, bool]) -> Front:

@@ -14,11 +14,11 @@ import msgspec
 
 from ..events import Event
 from ..sources.darshan import REPORT
+from ..sources.traces import TRACE
 from ..store import Arrivals, Store, Via
 
 SOURCES = ("stampede", "kickstart", "darshan", "transfer")
 RECONCILED = "panorama.reconciled"
-_TRACE = "kickstart.inv.online"
 _LIVE = Via.BROKER | Via.HTTP
 _CARRIERS = ("stampede.job_inst.composite", "stampede.task.monitoring")
 """Kinds of event that bring the probe's payload home, and so tell what was left out of it."""
@@ -177,7 +177,7 @@ def _completeness(wf_uuid: str, parts: tuple[SourceCompleteness, ...], notes: li
 
 
 def _parts(store: Store, wf_uuid: str, samples: Samples | None = None) -> tuple[SourceCompleteness, ...]:
-    gaps = _gaps(store, wf_uuid, samples or Samples(store.events(wf_uuid, {_TRACE})))
+    gaps = _gaps(store, wf_uuid, samples or Samples(store.events(wf_uuid, {TRACE})))
     arrivals = store.arrivals(wf_uuid)
     return tuple(_part(source, arrivals, *(gaps if source == "kickstart" else (0, 0))) for source in SOURCES)
 

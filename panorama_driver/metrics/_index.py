@@ -16,10 +16,10 @@ import msgspec
 from ..events import Event
 from ..sources import tcp
 from ..sources.hosts import short_name
+from ..sources.traces import TRACE
 from . import _darshan, _traces, _transfers
 from ._findings import number, text
 
-TRACE = "kickstart.inv.online"
 _FINISHED = ("job_inst.main.term", "job_inst.abort.info", "job_inst.main.end")
 
 

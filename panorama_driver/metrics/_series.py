@@ -11,8 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from ..events import Event
+from ..sources.traces import TRACE
 from ._attempts import cores, started
-from ._index import TRACE, AttemptIndex, JobIndex, WorkflowIndex
+from ._index import AttemptIndex, JobIndex, WorkflowIndex
 from ._traces import COUNTERS, Interval, Stream, streams
 from ._transfers import Piece, each_once, transfers
 from .records import Column, Series

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..events import DISCRIMINATORS, Event
+from ..sources.traces import TRACE
 from ._findings import number
-from ._index import TRACE, JobIndex, WorkflowIndex, in_order
+from ._index import JobIndex, WorkflowIndex, in_order
 from ._traces import COUNTERS, Sample, order
 
 MOST = 60_000

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from ..events import Event
+from ..sources.traces import TRACE
 from . import _transfers
-from ._index import TRACE, WorkflowIndex
+from ._index import WorkflowIndex
 from ._transfers import Piece, Transfer
 from .records import TransferMetrics
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..config import Scalar, shared_folder
+from ..config import Scalar, load_yaml, shared_folder
 from ..errors import EnvironmentMissingError, SiteError
 from ._names import nearest
 from .templates import _environment, _line, read_text
@@ -323,7 +323,7 @@ def _fill(text: str, names: set[str], values: Mapping[str, str], path: Path) -> 
     try:
         template = _environment().overlay(finalize=keep).from_string(text)
         rendered = template.render({**missing, **values, "bundle": _BUNDLE})
-        raw = yaml.load(rendered, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        raw = load_yaml(rendered, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except TemplateSyntaxError as problem:
         raise SiteError(f"{path}:{problem.lineno}: {problem.message}") from None
     except (TemplateError, TypeError, ValueError, ArithmeticError) as problem:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 import yaml
 
-from ..config import too_deep
+from ..config import load_yaml
 
 MULTIPART = "---------------pegasus-multipart"
 OUTPUT_LIMIT = 8 << 20
@@ -338,13 +338,6 @@ def _mapping(lines: list[str]) -> dict[str, Any]:
     return found[0] if isinstance(found, list) and found and isinstance(found[0], dict) else {}
 
 
-def _loaded(lines: list[str]) -> Any:
-    text = "\n".join(lines)
-    if too_deep(text, _Loader):
-        raise yaml.YAMLError("it is nested too deep")
-    return yaml.load(text, _Loader)
-
-
 def _json_item(line: str) -> dict[str, Any] | None:
     """An item that is JSON in one line, as the probe writes it: YAML would take seconds for a large one."""
     if not line.startswith("- ") or not line.endswith("}"):
@@ -436,3 +429,7 @@ def epoch(value: object) -> float | None:
 
 def _short(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())[:200]
+
+
+def _loaded(lines: list[str]) -> Any:
+    return load_yaml("\n".join(lines), _Loader)

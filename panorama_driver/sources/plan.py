@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from ..config import load_yaml
 from ..errors import FormatError
 
 _PAIR = re.compile(r'([\w.]+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))')
@@ -89,7 +90,7 @@ def braindump(text: str) -> Braindump:
         It is no YAML, or names no workflow or DAG; it may be half written.
     """
     try:
-        found = yaml.load(text, yaml.CBaseLoader)  # all values stay text
+        found = load_yaml(text, yaml.CBaseLoader)  # all values stay text
     except yaml.YAMLError as error:
         raise FormatError(f"braindump.yml is no YAML: {' '.join(str(error).split())[:200]}") from error
     known = found if isinstance(found, dict) else {}

@@ -29,20 +29,15 @@ from ._static import Static
 _READERS = 16  # threads each for what is there at once, and for what may wait for a long run to be read
 _FRESH = {"Cache-Control": "no-cache"}
 _PRIVATE = {"Cache-Control": "private, no-cache"}
-_PAGES = (
-    "/",
-    "/studies",
-    "/studies/{study}",
-    "/studies/{study}/workflows/{workflow}",
-    "/studies/{study}/workflows/{workflow}/transfers",
-    "/studies/{study}/workflows/{workflow}/jobs/{job}",
-)
-_FIRST = {
-    frozenset(re.findall(r"\{(\w+)", operation.path)): operation
-    for operation in OPERATIONS
-    if operation.path in ("/studies/{study}", "/studies/{study}/workflows/{workflow}")
+_PAGES = {
+    "/": None,
+    "/studies": None,
+    "/studies/{study}": "study",
+    "/studies/{study}/workflows/{workflow}": "workflow",
+    "/studies/{study}/workflows/{workflow}/transfers": "transfers",
+    "/studies/{study}/workflows/{workflow}/jobs/{job}": "job",
 }
-"""What pages with such places in their addresses show first."""
+"""Addresses of pages, each with the operation that it will ask for first, where that may take a while."""
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -111,8 +106,9 @@ class Application:
         yield Route("/api/health", _health)
         yield Route("/api{rest:path}", _nothing)
         yield Route("/static/{name:path}", self._module)
-        for path in _PAGES:
-            yield Route(path, self._page)
+        operations = {operation.name: operation for operation in OPERATIONS}
+        for path, first in _PAGES.items():
+            yield Route(path, self._page(operations[first] if first else None))
         yield Route("/{rest:path}", self._no_page)
 
     def _reading(self, operation: Operation) -> Callable[[Request], Any]:
@@ -154,19 +150,20 @@ class Application:
             return problem(404, "there is no such file")
         return await response(request, found.encoded, {"Cache-Control": found.caching(request.url.query)})
 
-    async def _page(self, request: Request) -> Response:
-        if self._open:
-            self._begin(_of(request))
-        return await response(request, await asyncio.to_thread(self._static.shell), _FRESH)
+    def _page(self, first: Operation | None) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            if first is not None and self._open:  # who may not ask gets nothing read
+                self._begin(first, _of(request))
+            return await response(request, await asyncio.to_thread(self._static.shell), _FRESH)
 
-    def _begin(self, of: dict[str, str]) -> None:
-        """Read already what a page will ask for once its modules are there; who may not ask gets nothing read."""
-        operation = _FIRST.get(frozenset(of))
-        if operation is not None:
-            begun = asyncio.ensure_future(self._document(operation, of, query_of({}, operation.query)))
-            self._begun.add(begun)
-            begun.add_done_callback(self._begun.discard)
-            begun.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return answer
+
+    def _begin(self, operation: Operation, of: dict[str, str]) -> None:
+        """Read already what a page will ask for once its modules are there."""
+        begun = asyncio.ensure_future(self._document(operation, of, query_of({}, operation.query)))
+        self._begun.add(begun)
+        begun.add_done_callback(self._begun.discard)
+        begun.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _no_page(self, request: Request) -> Response:
         shell = await asyncio.to_thread(self._static.shell)

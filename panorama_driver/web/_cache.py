@@ -43,6 +43,9 @@ _MAKE = """CREATE TABLE IF NOT EXISTS kept (
     UNIQUE (kind, wf_uuid)
 )"""
 _PUT = "INSERT OR REPLACE INTO kept (wf_uuid, kind, mark, size, data) VALUES (?, ?, ?, ?, ?)"
+_USED = (
+    "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
 _CROWD_OUT = """DELETE FROM kept WHERE seq IN (
     SELECT seq FROM (SELECT seq, sum(size) OVER (ORDER BY seq DESC) AS so_far FROM kept) WHERE so_far > ?)"""
 
@@ -118,7 +121,9 @@ class Cache:
             if connection is not None and rows:
                 with connection:
                     connection.executemany(_PUT, rows)
-                    connection.execute(_CROWD_OUT, (ROOM,))
+                    # What is kept takes less than its file: only a large one is worth going through all of it.
+                    if connection.execute(_USED).fetchone()[0] > ROOM:
+                        connection.execute(_CROWD_OUT, (ROOM,))
 
     def _found(
         self, kind: type[T], query: str, values: tuple[object, ...], marks: Mapping[str, int] | None = None

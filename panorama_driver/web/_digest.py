@@ -13,12 +13,12 @@ import msgspec
 from ..collector.completeness import Completeness, Samples, completeness
 from ..events import Event
 from ..metrics import Piece, Run, Series, TimeShares, Trace, WorkflowMetrics, series_of, thin, times
+from ..sources.traces import TRACE
 from ..store import Store
 from ._heatmaps import heatmaps
 from ._interim import interim
 from .documents import AttemptDetails, Code, TransferRow
 
-TRACE = "kickstart.inv.online"
 TAIL = 64 << 10
 """Longest end of what an attempt said [bytes]."""
 

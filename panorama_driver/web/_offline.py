@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import importlib.util
 import json
 import os
 import posixpath
@@ -26,6 +25,7 @@ import msgspec
 from .. import __version__
 from ..errors import EnvironmentMissingError, UsageError
 from ._encoding import to_json
+from ._static import chart_library
 from .documents import EvaluationRow, JobRow, StudyDocument, StudyList, WorkflowDocument
 
 if TYPE_CHECKING:
@@ -350,13 +350,12 @@ def _charts() -> str:
     EnvironmentMissingError
         plotly is not installed.
     """
-    found = importlib.util.find_spec("plotly")
-    path = Path(found.origin).with_name("package_data") / "plotly.min.js" if found and found.origin else None
-    if path is None or not path.is_file():
+    found = chart_library()
+    if found is None:
         raise EnvironmentMissingError(
             "reports as HTML need plotly: pip install 'panorama-driver[web]', in a clone '.[web]'"
         )
-    return path.read_text(encoding="utf-8").replace("</script", "<\\/script")
+    return found[0].read_text(encoding="utf-8").replace("</script", "<\\/script")
 
 
 def _page(documents: str, charts: str, study: str, words: str) -> str:

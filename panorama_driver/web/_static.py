@@ -49,7 +49,7 @@ class Static:
     def __init__(self, root: str) -> None:
         self._root = root
         self._files: dict[Path, tuple[tuple[int, int], Encoded]] = {}
-        self._plotly = _plotly()
+        self._plotly = chart_library()
 
     def file(self, name: str) -> File | None:
         """The file of that name; None if there is none."""
@@ -79,7 +79,7 @@ class Static:
         return path.read_text(encoding="utf-8").replace(_BASE, told, 1).encode()
 
 
-def _plotly() -> tuple[Path, str] | None:
+def chart_library() -> tuple[Path, str] | None:
     """The chart library's file and version, without importing the package."""
     found = importlib.util.find_spec("plotly")
     for folder in found.submodule_search_locations or () if found else ():

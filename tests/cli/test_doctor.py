@@ -48,6 +48,7 @@ _HELD = r"""[
 }
 ]
 """  # noqa: E501 - as condor_q -json wrote it
+# as Debian ships it, its remark on what is to be done included
 _BLAH_OF_DEBIAN = "        # TODO: readfp() is replaced by read_file() in Python 3.2+\n        self.readfp(vfile)\n"
 _CHROOT = "43 42 0:39 / /proc rw,relatime - proc proc rw\n44 42 0:22 / /sys rw,relatime - sysfs sysfs rw\n"
 _WITH_ROOT = "42 27 254:0 /srv/chroot / rw,relatime - ext4 /dev/vda rw\n" + _CHROOT
