@@ -58,6 +58,8 @@ class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         A netrc file on the submit host, mode 0600, with user and password for `broker`.
     worker_credentials : str or None
         A netrc file at the site, mode 0600, with user and password for `online`.
+    anomalies : str
+        `auto`: the study's server looks for anomalies while workflows run; `off`.
     """
 
     interval: str | float = "1 s"
@@ -68,6 +70,46 @@ class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     broker: str | None = None
     credentials: str | None = None
     worker_credentials: str | None = None
+    anomalies: Literal["auto", "off"] = "auto"
+
+
+class Adapt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the study's server may do about what it sees, while workflows run; nothing unless told.
+
+    Each step is written down before it is taken, with its reason, and `panorama adapt undo` takes it back.
+
+    Attributes
+    ----------
+    stop_hopeless : bool
+        End an evaluation as soon as its objective, which only grows while the workflow runs (such as
+        `workflow.makespan`), is above the best one so far; Dakota gets the bound that was reached.
+    retry_stalled : bool
+        End an attempt that is stalled, and try it again on another host.
+    avoid_hosts : bool
+        Start nothing more on a host that is slow or fails every job, for the rest of the study.
+    tune_running : bool
+        Let fewer jobs run at a time while they wait for input and output more than they compute, and more again after.
+    """
+
+    stop_hopeless: bool = False
+    retry_stalled: bool = False
+    avoid_hosts: bool = False
+    tune_running: bool = False
+
+
+class SlotGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Cores that belong together, such as those of a socket, or the fast ones of a hybrid processor.
+
+    Attributes
+    ----------
+    cores : int
+        Cores that jobs may hold at a time.
+    cpus : str or None
+        Processors that its jobs are bound to, such as `0-3,8`; all unless told.
+    """
+
+    cores: int
+    cpus: str | None = None
 
 
 class Ensemble(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,10 +175,13 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Values for options of the workflow.
     inputs : str or list of str
         Folders with raw input files, which are used where they are.
-    slots : int or str
-        Cores that all evaluations of the study share; `auto` is what the machine lets this process use.
+    slots : int, str or dict
+        Cores that all evaluations of the study share; `auto` is what the machine lets this process use. Or groups of
+        slots by name, each a number of cores or a `SlotGroup`; a job runs in one group, which counts as its host.
     monitoring : Monitoring
         How the jobs are watched.
+    adapt : Adapt
+        What may be done about what is seen.
     on_failure : OnFailure
         What happens to an evaluation that failed.
     timeout : str or float
@@ -156,8 +201,9 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: dict[str, Scalar] = {}
     options: dict[str, Scalar] = {}
     inputs: str | list[str] = []
-    slots: int | Literal["auto"] = "auto"
+    slots: int | Literal["auto"] | dict[str, int | SlotGroup] = "auto"
     monitoring: Monitoring = Monitoring()
+    adapt: Adapt = Adapt()
     on_failure: OnFailure = OnFailure()
     timeout: str | float = "1 h"
     idle_timeout: str | float = "30 min"
@@ -199,9 +245,23 @@ def load_study(path: Path) -> Study:
         raise StudyError(f"{path}: on_failure.retry: {study.on_failure.retry} is below 0")
     if isinstance(study.on_failure.then, float) and not math.isfinite(study.on_failure.then):
         raise StudyError(f"{path}: on_failure.then: {study.on_failure.then} is no finite number; write nan or fail")
-    if isinstance(study.slots, int) and study.slots < 1:
-        raise StudyError(f"{path}: slots: {study.slots} is not a number of cores; give 1 or more, or auto")
+    _check_slots(study.slots, path)
     return study
+
+
+def _check_slots(slots: int | str | dict[str, int | SlotGroup], path: Path) -> None:
+    if isinstance(slots, int) and slots < 1:
+        raise StudyError(f"{path}: slots: {slots} is not a number of cores; give 1 or more, or auto")
+    if not isinstance(slots, dict):
+        return
+    if not slots:
+        raise StudyError(f"{path}: slots: no group; name one with its cores, or write auto")
+    for name, group in slots.items():
+        cores = group if isinstance(group, int) else group.cores
+        if not _NAME.fullmatch(name):
+            raise StudyError(f"{path}: slots: {name!r}: letters, digits, _ and - only, at most 60")
+        if cores < 1:
+            raise StudyError(f"{path}: slots.{name}: {cores} is not a number of cores; give 1 or more")
 
 
 def _check_urls(monitoring: Monitoring, path: Path) -> None:

@@ -65,13 +65,14 @@ _TELLING = {
     "darshan.log": ("data",),
     "transfer.tcp": ("source", "c_ip", "c_port", "s_ip", "s_port"),
     "darshan.report": ("log", "reader"),
+    "anomalies": ("phase", "episode"),
 }
-"""What tells events of one kind apart beside what tells others."""
-_TIMELESS = frozenset(
+"""What tells events of one kind, or of one family, apart beside what tells others."""
+_TIMELESS = {"anomalies"} | {
     "stampede." + name
     for name in ("wf.plan", "xwf.start", "xwf.end", "xwf.meta", "task.meta", "rc.meta", "rc.pfn", "int.metric")
-)
-"""Kinds outside of attempts that their fields tell apart, and whose time depends on who tells."""
+}
+"""Kinds outside of attempts, and families, that their fields tell apart, and whose time depends on who tells."""
 _DIGEST_WHOLE = frozenset({"stampede.task.monitoring", "transfer.inv.go", "transfer.go.event"})
 _GLOBUS_ENDS = ("SUCCEEDED", "FAILED")
 _ADDED_BY_MONITORD = frozenset(
@@ -142,9 +143,10 @@ def _distinction(event: Event) -> list[str]:
         if kind == "stampede.inv.end":
             own.append(_witness(fields))
         return [*own, _plain(event.ts)] if kind in _RECURRING else own
-    telling = (*DISCRIMINATORS, *_TELLING.get(kind, ()))
+    family = kind.partition(".")[0]
+    telling = (*DISCRIMINATORS, *_TELLING.get(kind, _TELLING.get(family, ())))
     own = [f"{key}={_plain(fields[key])}" for key in telling if fields.get(key) not in (None, "")]
-    timeless = fields.get("seq") is not None or kind in _TIMELESS
+    timeless = fields.get("seq") is not None or kind in _TIMELESS or family in _TIMELESS
     return own if timeless else [*own, _plain(event.ts)]
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from panorama_driver import cli, objective
 from panorama_driver.cli import _VERBS
-from panorama_driver.config import _UNITS, Ensemble, Monitoring, OnFailure, Study, shared_folder
+from panorama_driver.config import _UNITS, Adapt, Ensemble, Monitoring, OnFailure, Study, shared_folder
 from panorama_driver.metrics import (
     AttemptMetrics,
     DarshanModule,
@@ -69,6 +69,7 @@ def fields(*records: type[msgspec.Struct]) -> set[str]:
     [
         ("study.yml", fields(Study)),
         ("monitoring", fields(Monitoring)),
+        ("adapt", fields(Adapt)),
         ("ensemble", fields(Ensemble)),
         ("on_failure", fields(OnFailure)),
         ("workflow.yml", fields(WorkflowSpec)),

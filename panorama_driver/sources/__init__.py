@@ -12,7 +12,13 @@ from ._fields import flattened
 
 __all__ = ["expand", "parse"]
 
-_PARSERS = {"stampede": stampede.parse, "kickstart": traces.parse, "transfer": transfers.parse, "darshan": worker.parse}
+_PARSERS = {
+    "stampede": stampede.parse,
+    "kickstart": traces.parse,
+    "transfer": transfers.parse,
+    "darshan": worker.parse,
+    "anomalies": worker.parse,
+}
 
 
 def parse(raw: Mapping[str, Any]) -> Event:

@@ -1,4 +1,5 @@
-"""Records that a job's own machine tells, and of which nothing but the key is read: staged files, Darshan's logs."""
+"""Records that a job's own machine tells, and of which nothing but the key is read: staged files, Darshan's logs; and
+anomalies, which name their job in the same way."""
 
 from __future__ import annotations
 

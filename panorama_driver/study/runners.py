@@ -141,7 +141,7 @@ class LocalRunner:
     """
 
     def __init__(self, study: Study, home: Path, site: Site) -> None:
-        self._slots: Slots = machine_slots(None if study.slots == "auto" else study.slots)
+        self._slots: Slots = machine_slots(study.slots if isinstance(study.slots, int) else None)
         darshan = site.notes.darshan if study.monitoring.darshan == "auto" else None
         tcp = study.monitoring.tcp == "auto"
         self._watch = Watch(interval=study.interval_seconds, darshan=darshan or "", tcp=tcp)

@@ -1,6 +1,6 @@
 """What stands on the broker: the exchange of the published back end, our own queues, and the old ones.
 
-    exchange (topic, durable) ──stampede.# kickstart.# transfer.# darshan.#──▶ panorama.events   (quorum)
+    exchange (topic, durable) ──stampede.# kickstart.# transfer.# darshan.# anomalies.#──▶ panorama.events   (quorum)
               │                                                       given up by the broker ▼
               │                                            exchange panorama.dead ──▶ panorama.dead         (quorum)
               └──stampede.#──▶ panorama_stampede, and so on: the published queues (classic), only where asked for
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXCHANGE = "monitoring"
 """The exchange of Panorama's back end, and so of monitord's and kickstart's addresses."""
-FAMILIES = ("stampede", "kickstart", "transfer", "darshan")
+FAMILIES = ("stampede", "kickstart", "transfer", "darshan", "anomalies")
 """First words of the routing keys that we take."""
 EVENTS = "panorama.events"
 """Our queue, which every event comes to."""

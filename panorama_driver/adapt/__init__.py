@@ -1,0 +1,7 @@
+"""Acts on what analysis sees while workflows run: each step with its reason, written down before it is taken."""
+
+from __future__ import annotations
+
+from .journal import NAME, Action, Actions, read
+
+__all__ = ["NAME", "Action", "Actions", "read"]

@@ -1,0 +1,7 @@
+"""What is not as it should be, in transfers, jobs, workflows and hosts: found, explained, told as events."""
+
+from __future__ import annotations
+
+from .records import FAMILY, Anomaly, Evidence, Kind, anomaly_of, as_event, as_record
+
+__all__ = ["FAMILY", "Anomaly", "Evidence", "Kind", "anomaly_of", "as_event", "as_record"]
