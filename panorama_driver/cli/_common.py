@@ -90,6 +90,25 @@ def open_chosen(study: Path, store: str | None, readonly: bool = False) -> Store
     return open_store(path, readonly=readonly)
 
 
+def chosen(paths: tuple[str, ...]) -> list[str]:
+    """Paths of studies and stores as they were named; unless they were, the study of this directory, or those below it.
+
+    Raises
+    ------
+    StudyError
+        A path leads nowhere.
+    """
+    for path in paths:
+        if "://" not in path and not Path(path).expanduser().exists():
+            raise StudyError(f"{path}: no such file or folder; give a study's directory, a folder of some, or a store")
+    if paths:
+        return list(paths)
+    try:
+        return [str(study_home(Path()))]
+    except StudyError:
+        return ["."]
+
+
 def safe(text: str) -> str:
     """Text from outside as a terminal may be given it: what is not printable as an escape, line ends included."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +9,13 @@ import click
 
 from ..errors import StudyError, UsageError
 from ._common import json_option, open_chosen, store_option, study_home, study_option, study_or_store, write_json
+from ._progress import Told
 
 if TYPE_CHECKING:
     from ..report import Report
     from ..web._offline import Contents
 
 _PAGES = (".html", ".htm")
-_PATIENCE = 2.0  # seconds without a word
 _MIB = 2**20
 
 
@@ -111,7 +109,7 @@ def _write_page(which: str, output: Path, study: Path, store: str | None, as_jso
     from ..web._offline import write_study, write_workflow
 
     place, wf_uuid = _meant(which, study, store)
-    told = _Told()
+    told = Told()
     with Library([place]) as library:
         name = library.studies().studies[0].study
         if wf_uuid is None:
@@ -153,25 +151,3 @@ def _say(contents: Contents) -> None:
     click.echo(f"page: {contents.path} ({contents.size / _MIB:.1f} MiB), with {contents.words}")
     if contents.workflows < contents.workflows_total or contents.jobs_timed < contents.jobs_total:
         click.echo("the rest: panorama serve, or a page of a run of its own by panorama report EVAL -o FILE.html")
-
-
-class _Told:
-    """Says how far the work is, once it takes long, on one line of the terminal."""
-
-    def __init__(self) -> None:
-        self._begin = time.monotonic()
-        self._said = ""
-
-    def __call__(self, words: str) -> None:
-        if time.monotonic() - self._begin < _PATIENCE:
-            return
-        if sys.stderr.isatty():
-            click.echo(f"\r{words:<{len(self._said)}}", nl=False, err=True)
-        elif not self._said:
-            click.echo(f"{words} ...", err=True)
-        self._said = words
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._said and sys.stderr.isatty():
-            click.echo(err=True)

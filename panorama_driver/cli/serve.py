@@ -19,7 +19,7 @@ from urllib.parse import quote
 import click
 
 from ..errors import EnvironmentMissingError, StudyError
-from ._common import json_option, study_home, until_told
+from ._common import chosen, json_option, until_told
 
 if TYPE_CHECKING:
     from ..web import Dashboard, Library
@@ -76,7 +76,7 @@ def command(
     token = read_token(token_file)
     with ExitStack() as stack:
         told = stack.enter_context(until_told())
-        library = Library(_chosen(paths))
+        library = Library(chosen(paths))
         _check(library, paths)
         dashboard = Dashboard(
             library, host=host, port=port, root_path=root_path, token=token, allow_hosts=allow_host
@@ -125,25 +125,6 @@ def study_served(home: Path) -> Iterator[str]:
             yield dashboard.url
     finally:
         _closed(library)
-
-
-def _chosen(paths: tuple[str, ...]) -> list[str]:
-    """What to show.
-
-    Raises
-    ------
-    StudyError
-        A path leads nowhere.
-    """
-    for path in paths:
-        if "://" not in path and not Path(path).expanduser().exists():
-            raise StudyError(f"{path}: no such file or folder; give a study's directory, a folder of some, or a store")
-    if paths:
-        return list(paths)
-    try:
-        return [str(study_home(Path()))]
-    except StudyError:
-        return ["."]
 
 
 def _check(library: Library, paths: tuple[str, ...]) -> None:

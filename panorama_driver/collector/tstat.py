@@ -101,7 +101,7 @@ def collect_tstat(
         raise EnvironmentMissingError(f"{folder}: no such directory; give the one that tstat -s writes its logs to")
     joiner = Joiner(_told(store), addresses, skew)
     found = Collected()
-    for path in _logs(folder):
+    for path in logs(folder):
         found = _read(path, joiner, store, found)
     every, unjoined = joiner.matches()
     matches = [match for match in every if wf_uuid in (None, match.owner.wf_uuid)]
@@ -124,7 +124,7 @@ def _told(store: Store) -> Iterator[Event]:
         yield from store.events(run.wf_uuid, TRANSFER_KINDS | {HOST_INFO, KIND})
 
 
-def _logs(folder: Path) -> list[Path]:
+def logs(folder: Path) -> list[Path]:
     """All logs below a folder, in the order of their names, which is that of their times."""
     return sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names if _LOG.fullmatch(name))
 
