@@ -36,6 +36,7 @@ _NONE = -math.inf  # in place of a value that is not known: below every other
 _PLAIN = frozenset({int, float, type(None)})
 _UNSTEADY = frozenset(
     {"vm", "bsend", "brecv", "totins", "ldins", "srins", "fpins", "fpops", "l1misses", "l2misses", "l3misses"}
+    | {"runtime", "rundelay", "running", "blocked", "stopped"}
 )
 """What else a sample counts, of which no metric is made; left out of samples that are kept in short."""
 _VARYING = frozenset({*_COLUMNS, *_UNSTEADY, "seq"})

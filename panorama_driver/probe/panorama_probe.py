@@ -288,11 +288,13 @@ class Process:
         self.group = int(stat[2])
         self.used = ((int(stat[11]) + int(stat[13])) / TICKS, (int(stat[12]) + int(stat[14])) / TICKS, *io)
         self.threads = int(stat[17])
+        self.state = stat[0]
         self.alive = stat[0] not in (b"Z", b"X") or self.threads > 1
         self.vm = int(stat[20]) // 1024
         self.rss = int(stat[21]) * PAGE_KB
         self.ignores_children = bool(int(stat[30]) >> (signal.SIGCHLD - 1) & 1)
         self.iowait = int(stat[39])  # [ticks]
+        self.schedule: tuple[int, ...] = ()  # [ns] on a processor, and ready but waiting for one
         self.unreaped = False
 
 
@@ -307,6 +309,7 @@ class Tree:
         self.sees_processes = self._can("processes", self._own_proc)
         self.sees_io = self.sees_processes and self._can("I/O", self.own_io)
         self.sees_iowait = self.sees_processes and _delay_accounting()
+        self.sees_schedule = self.sees_processes and _schedule("/proc/self/") > (0, 0)
         self._has_children_files = os.path.exists(f"/proc/self/task/{self.me}/children")
 
     def _can(self, what: str, look: "Callable[[], object]") -> bool:
@@ -363,6 +366,8 @@ class Tree:
             if self.sees_iowait and process.threads > 1:
                 threads = os.listdir(path + "task")
                 process.iowait = sum([int(_stat(f"{path}task/{thread}/stat")[39]) for thread in threads])
+            if self.sees_schedule and process.state == b"R":  # who sleeps waits for no processor
+                process.schedule = _schedule(path)
             return process
         except (FileNotFoundError, ProcessLookupError):
             return None
@@ -374,6 +379,14 @@ class Tree:
             except PermissionError:
                 self.note("I/O of a process with another user or more rights counts only from its end on")
         return NO_IO
+
+
+def _schedule(path: str) -> "tuple[int, ...]":
+    """What the kernel (CONFIG_SCHED_INFO) tells of a process, or of the first of its threads; zeros where nothing."""
+    try:
+        return tuple(map(int, read(path + "schedstat").split()[:2])) or (0, 0)
+    except (OSError, ValueError):
+        return (0, 0)
 
 
 def _delay_accounting() -> bool:
@@ -430,6 +443,8 @@ class Ledger:
         self._last: dict[tuple[int, bytes], Process] = {}
         self._waits: dict[tuple[int, bytes], int] = {}
         self._waits_gone = 0
+        self._schedules: dict[tuple[int, bytes], tuple[int, ...]] = {}
+        self._schedule_gone = (0, 0)
 
     def look(self) -> "list[Process]":
         """Bring the totals up to now and return what lives."""
@@ -439,6 +454,8 @@ class Ledger:
         for process in found.values():
             total = _plus(total, process.used)
             self._count_wait(process)
+            if process.schedule:
+                self._schedules[process.key] = process.schedule
         self._last = found
         self._reaped.clear()
         self.total = tuple(map(max, self.total, total))
@@ -449,6 +466,8 @@ class Ledger:
             if key in found:
                 continue
             self._waits_gone += self._waits.pop(key, 0)
+            ran, waited = self._schedules.pop(key, (0, 0))
+            self._schedule_gone = (self._schedule_gone[0] + ran, self._schedule_gone[1] + waited)
             if process.unreaped and process.pid not in self._reaped:
                 self._gone = _plus(self._gone, process.used)
                 self.tree.note("a process ignores SIGCHLD: its children count up to when they were last seen")
@@ -459,6 +478,15 @@ class Ledger:
     def iowait(self) -> "float | None":
         """Time waited for block devices [s], of processes that were seen; None where the kernel does not count it."""
         return (self._waits_gone + sum(self._waits.values())) / TICKS if self.tree.sees_iowait else None
+
+    def schedule(self) -> "tuple[float | None, float | None]":
+        """Time [s] on a processor, and ready but without one, of first threads that were seen; None where not told."""
+        if not self.tree.sees_schedule:
+            return None, None
+        ran, waited = self._schedule_gone
+        for schedule in self._schedules.values():
+            ran, waited = ran + schedule[0], waited + schedule[1]
+        return ran / 1e9, waited / 1e9
 
     def reap(self) -> "tuple[int, int, resource.struct_rusage] | None":
         """Collect an ended child: (pid, wait status, usage with its children's); None if none has ended.
@@ -539,7 +567,7 @@ class Trace:
 def json(value: object) -> str:
     """Write plain values as JSON; the package `json` would load `re`, for its reading half, at 7 ms a job."""
     if isinstance(value, dict):
-        return "{" + ",".join([json(name) + ":" + json(item) for name, item in value.items()]) + "}"
+        return "{" + ",".join([(NAMES.get(name) or _name(name)) + json(item) for name, item in value.items()]) + "}"
     if isinstance(value, list):
         return "[" + ",".join([json(item) for item in value]) + "]"
     if isinstance(value, str):
@@ -552,6 +580,14 @@ def json(value: object) -> str:
         return repr(value)
     text = repr(round(value, 6))
     return text if "e" not in text else f"{value:.6f}"  # monitord reads it as YAML 1.1, to which 1e-06 is a text
+
+
+NAMES: "dict[str, str]" = {}  # of fields, as JSON has them: the same few in every record
+
+
+def _name(name: str) -> str:
+    NAMES[name] = json(name) + ":"
+    return NAMES[name]
 
 
 def _plain(text: str) -> str:
@@ -696,16 +732,21 @@ class Recorder:
         counters: dict[str, object] = {"utime": utime, "stime": stime, "iowait": self.ledger.iowait()}
         for i, name in enumerate(IO):
             counters[name] = io[i] if self.ledger.tree.sees_io else None
+        counters["runtime"], counters["rundelay"] = self.ledger.schedule()
         return counters
 
     def _levels(self, alive: "list[Process]") -> "dict[str, object]":
         if not self.ledger.tree.sees_processes:
-            return dict.fromkeys(("vm", "rss", "procs", "threads"))
+            return dict.fromkeys(("vm", "rss", "procs", "threads", "running", "blocked", "stopped"))
+        states = [process.state for process in alive]
         return {
             "vm": sum([process.vm for process in alive]),
             "rss": sum([process.rss for process in alive]),
             "procs": len(alive),
             "threads": sum([process.threads for process in alive]),
+            "running": states.count(b"R"),
+            "blocked": states.count(b"D"),
+            "stopped": states.count(b"T") + states.count(b"t"),
         }
 
     def _maxrss(self) -> "dict[str, object]":

@@ -75,6 +75,12 @@ class Trace(Origin, frozen=True, kw_only=True):
         [kB] of address space and memory now.
     procs, threads : int
         Now; kickstart counts itself, one process of two threads.
+    runtime, rundelay : float
+        [s] on a processor, and ready to run but without one, so far: of the first thread of each process, as
+        `/proc/PID/schedstat` tells it. Only our probe's, like the next three.
+    running, blocked, stopped : int
+        Processes in the states R, D (an uninterruptible wait: storage), and T (stopped by a signal) now, by their first
+        thread; the others sleep.
     bread, bwrite : int
         [bytes] from and to storage, so far.
     rchar, wchar : int
@@ -109,6 +115,11 @@ class Trace(Origin, frozen=True, kw_only=True):
     rss: int | None = None
     procs: int | None = None
     threads: int | None = None
+    runtime: float | None = None
+    rundelay: float | None = None
+    running: int | None = None
+    blocked: int | None = None
+    stopped: int | None = None
     bread: int | None = None
     bwrite: int | None = None
     rchar: int | None = None

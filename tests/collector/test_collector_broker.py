@@ -19,8 +19,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from panorama_driver.analysis import anomaly_of
+from panorama_driver.analysis.following import StoreWatch
 from panorama_driver.collector._records import events_of
 from panorama_driver.collector.broker import Address, Consumer, Publisher, _link, consumer
 from panorama_driver.collector.broker._topology import mending
@@ -28,6 +31,7 @@ from panorama_driver.errors import BrokerError, SpoolFullError, StoreError, Usag
 from panorama_driver.store import Store, Via, open_store
 from panorama_driver.testing import rabbitmq
 from panorama_driver.testing.rabbitmq import Node
+from tests.analysis.test_following import past, stopped
 from tests.conftest import DATA
 
 CAPTURES = DATA / "captures"
@@ -153,6 +157,26 @@ def test_an_event_of_each_family_comes_to_our_queue(
     send(channel, [(f"{family}.x", b"{}") for family in families])
     settled(each, len(families))
     assert {letter.source for letter in store.dead_letters()} == {f"monitoring: {family}.x" for family in families}
+
+
+def test_an_anomaly_that_is_found_comes_back_into_another_store_as_the_same_event(
+    address: Address, consume: Callable[..., Consumer], store: Store, tmp_path: Path
+) -> None:
+    into = consume()
+    with open_store(tmp_path / "study.db") as study, Publisher(address, tmp_path / "outgoing") as publisher:
+        watch = StoreWatch(
+            study, publish=lambda records: publisher.offer_all((r["event"], msgspec.json.encode(r)) for r in records)
+        )
+        study.put(past())
+        study.put(running := stopped())
+        (found,) = watch.poll()
+        assert publisher.flush(_PATIENCE)
+        settled(into, 1)
+        (there,) = store.events(running[0].wf_uuid)
+        (here,) = study.events(running[0].wf_uuid, {"anomalies.stalled"})
+    assert there == here
+    assert anomaly_of(there) == found
+    assert there.event_id == found.anomaly_id
 
 
 def test_a_post_to_the_management_interface_in_the_shape_of_kickstart_arrives(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from itertools import pairwise
@@ -15,6 +16,7 @@ import pytest
 from panorama_driver.probe import PROBE
 from panorama_driver.probe.panorama_probe import json as written
 from panorama_driver.sources import parse
+from tests.conftest import whole_lines
 
 MIB = 1 << 20
 MEASURED = "measured CPU time or pace"
@@ -172,6 +174,38 @@ def test_levels_are_of_the_whole_tree(probe: Any, started: Any) -> None:
     assert (busiest["procs"], busiest["threads"]) == (2, 3)
     assert busiest["rss"] > 60 * 1024
     assert probe.last()["maxrss"] > 60 * 1024
+
+
+def test_a_stopped_process_is_told_from_a_sleeping_one(probe: Any, started: Any) -> None:
+    process = started(probe.start("sh", "-c", "kill -STOP $$; exec sleep 60", options=("--interval", "0.02")))
+    stopped = next_with(probe, stopped=1)
+    assert (stopped["procs"], stopped["running"], stopped["blocked"]) == (1, 0, 0)
+    os.kill(stopped["pid"], signal.SIGCONT)
+    asleep = next_with(probe, stopped=0, running=0, exe=stopped["exe"])
+    assert asleep["procs"] == 1
+    process.terminate()
+    process.wait()
+
+
+def next_with(probe: Any, **fields: object) -> dict[str, Any]:
+    """The next record that has these fields, of a job that still runs."""
+    known = len(whole_lines(probe.trace)) if probe.trace.exists() else 0
+    while True:
+        records = [json.loads(line) for line in whole_lines(probe.trace)[known:]] if probe.trace.exists() else []
+        for record in records:
+            if fields.items() <= record.items():
+                return dict(record)
+
+
+def test_two_that_share_a_core_wait_for_it_half_of_the_time(probe: Any) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    burn = "import os, time; end = time.time() + 1.5\nwhile time.time() < end: pass"
+    source = f"import os; os.sched_setaffinity(0, [{cpu}]); os.fork(); exec({burn!r})"
+    probe.run(*probe.python(source), options=("--interval", "0.25"))
+    last = [record for record in probe.records() if record["running"]][-1]
+    waited, ran = last["rundelay"], last["runtime"]
+    assert ran == pytest.approx(last["utime"] + last["stime"], abs=0.15)
+    assert waited / (waited + ran) > 0.4  # more where others want the core as well
 
 
 def test_a_job_smaller_than_the_interpreter_has_a_bound_for_maxrss(probe: Any) -> None:

@@ -1,0 +1,191 @@
+"""An attempt while it is watched: its process trees, what is wrong with it now, and what it was like in the end."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ._online_stream import Stream
+from .history import Portrait
+from .records import Anomaly, Kind
+
+StreamKey = tuple[object, ...]
+AttemptKey = tuple[str, str, int | None]
+"""Workflow run, job, and number of the attempt."""
+
+MOST_STREAMS = 1024
+"""Process trees of an attempt that are watched at a time; more are ranks of one program, and like these."""
+
+
+class Open(msgspec.Struct):
+    """Something that is wrong now.
+
+    Attributes
+    ----------
+    anomaly : Anomaly
+        As it was told.
+    stream : tuple or None
+        The process tree it was found in.
+    quiet : int
+        Readings since it was last to be seen.
+    """
+
+    anomaly: Anomaly
+    stream: StreamKey | None
+    quiet: int = 0
+
+
+class Attempt:
+    """One try of one job.
+
+    Attributes
+    ----------
+    key : tuple
+        Of it.
+    transformation, host, sched : str or None
+        What it runs, where, and the scheduler's name for it.
+    submitted, started, ended : float or None
+        [s since 1970]
+    ok : bool or None
+        Whether it ended well, once that is told; None also for one that was cancelled.
+    streams : dict
+        Process trees that are alive.
+    open : dict
+        What is wrong now, by kind.
+    episodes : dict
+        How often each kind was told.
+    fresh : bool
+        Whether its samples come while it runs, and not all with its end.
+    counted : bool
+        Whether its host has been told how it ended.
+    latest, interval : float
+        Time of its newest sample [s since 1970], and between two [s].
+    """
+
+    __slots__ = (
+        "_cpu",
+        "_seen",
+        "_shape",
+        "counted",
+        "ended",
+        "episodes",
+        "fresh",
+        "host",
+        "interval",
+        "key",
+        "latest",
+        "ok",
+        "open",
+        "sched",
+        "started",
+        "streams",
+        "submitted",
+        "traced",
+        "transformation",
+    )  # fmt: skip
+
+    def __init__(self, key: AttemptKey) -> None:
+        self.key = key
+        self.transformation: str | None = None
+        self.host: str | None = None
+        self.sched: str | None = None
+        self.submitted: float | None = None
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.ok: bool | None = None
+        self.streams: OrderedDict[StreamKey, Stream] = OrderedDict()
+        self.open: dict[Kind, Open] = {}
+        self.episodes: dict[Kind, int] = {}
+        self.fresh = self.counted = self.traced = False
+        self.latest = self.interval = 0.0
+        self._shape: _Shape | None = None
+        self._cpu = 0.0
+        self._seen = 0
+
+    def stream(self, key: StreamKey) -> Stream:
+        """The process tree of that origin."""
+        found = self.streams.get(key)
+        if found is None:
+            found = self.streams[key] = Stream()
+            if len(self.streams) > MOST_STREAMS:
+                self._drop(next(iter(self.streams)))
+        return found
+
+    def close(self, key: StreamKey) -> None:
+        """A process tree has ended: what is kept of it is the most that it did."""
+        if key in self.streams:
+            self.traced = True
+            self._drop(key)
+
+    def _drop(self, key: StreamKey) -> None:
+        stream = self.streams.pop(key)
+        self._cpu += stream.cpu_time
+        self._seen += stream.readings
+        shape = _shape(stream)
+        self._shape = shape if self._shape is None else _both(self._shape, shape)
+
+    def portrait(self) -> Portrait:
+        """What it was like, all of its process trees having ended."""
+        for key in list(self.streams):
+            self._drop(key)
+        wall = None if self.started is None or self.ended is None else self.ended - self.started
+        queue = None if self.submitted is None or self.started is None else self.started - self.submitted
+        shape = {} if self._shape is None else self._shape._asdict()
+        return Portrait(
+            host=self.host,
+            wall_time=wall if wall is not None and wall >= 0 else None,
+            queue_time=queue if queue is not None and queue >= 0 else None,
+            readings=self._seen,
+            cpu_rate=self._cpu / wall if wall else 0.0,
+            **shape,
+        )
+
+
+class _Shape(NamedTuple):
+    busiest: float
+    write_rate: float
+    peak_memory: float
+    written: float
+    idle: float
+    part: float
+    starved: float
+    blocked: float
+    stopped: float
+    growing: float
+    io_speed: float | None
+    blocked_speed: float | None
+
+
+_SPEEDS = ("io_speed", "blocked_speed")
+
+
+def _shape(stream: Stream) -> _Shape:
+    return _Shape(
+        stream.busiest,
+        stream.write_rate,
+        stream.peak,
+        stream.written,
+        stream.idle.longest,
+        stream.part.longest,
+        stream.starved.longest,
+        stream.blocked.longest,
+        stream.stopped.longest,
+        stream.growing.longest,
+        stream.io_speed,
+        stream.blocked_speed,
+    )
+
+
+def _both(one: _Shape, other: _Shape) -> _Shape:
+    """Of several process trees the most of any, and the least speed: one of a new attempt is compared with each."""
+    most: dict[str, Any] = {
+        name: max(getattr(one, name), getattr(other, name)) for name in _Shape._fields if name not in _SPEEDS
+    }
+    least: dict[str, Any] = {name: _less(getattr(one, name), getattr(other, name)) for name in _SPEEDS}
+    return one._replace(**most, **least)
+
+
+def _less(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else min(one, other)
