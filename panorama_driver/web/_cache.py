@@ -8,9 +8,7 @@ be used, the dashboard works without it.
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
-import stat
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,8 +18,8 @@ from typing import TypeVar
 
 import msgspec
 
-from .. import __version__
 from ..store import Store
+from ..store._caches import anew, open_cache
 from ._encoding import packed
 
 FORMAT = 1
@@ -31,7 +29,6 @@ LARGEST = 64 << 20
 ROOM = 512 << 20
 """What is kept of a store, at most; the oldest goes first [bytes]."""
 
-_PATIENCE = 2.0  # seconds for another process that writes
 _log = logging.getLogger(__name__)
 _MAKE = """CREATE TABLE IF NOT EXISTS kept (
     seq     INTEGER PRIMARY KEY,
@@ -50,13 +47,6 @@ _CROWD_OUT = """DELETE FROM kept WHERE seq IN (
     SELECT seq FROM (SELECT seq, sum(size) OVER (ORDER BY seq DESC) AS so_far FROM kept) WHERE so_far > ?)"""
 
 T = TypeVar("T")
-
-
-def cache_folder() -> Path | None:
-    """Where caches are by default; None for a user without a home."""
-    chosen, home = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~")
-    folder = chosen if os.path.isabs(chosen) else os.path.join(home, ".cache")
-    return Path(folder) / "panorama" if os.path.isabs(folder) else None
 
 
 class Cache:
@@ -78,7 +68,7 @@ class Cache:
             return
         self._path = folder / f"{first[0].event_id}-{store.ingested(first[0]) or 0.0:.6f}.db"
         try:
-            self._connection = _open(self._path)
+            self._connection = open_cache(self._path, _begin)
         except (OSError, sqlite3.Error) as problem:
             self._give_up(problem)
 
@@ -163,53 +153,8 @@ def _compressed(what: msgspec.Struct) -> bytes:
     return zlib.compress(packed(what), 1)
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """The file, made anew if it is damaged or another version's."""
-    _private(path.parent)
-    try:
-        return _ready(path)
-    except sqlite3.DatabaseError as problem:
-        if problem.sqlite_errorcode not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise
-    for name in ("", "-wal", "-shm"):
-        path.with_name(path.name + name).unlink(missing_ok=True)
-    return _ready(path)
-
-
-def _private(folder: Path) -> None:
-    """Make the folder, or see that it is ours alone.
-
-    Raises
-    ------
-    PermissionError
-        It is somebody else's.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
-        raise PermissionError(f"{folder} belongs to somebody else")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        folder.chmod(0o700)
-
-
-def _ready(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-    connection = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        with connection:
-            _begin(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 def _begin(connection: sqlite3.Connection) -> None:
     """Forget what another version kept."""
-    version = zlib.crc32(f"{__version__} {FORMAT}".encode()) & 0x7FFFFFFF
-    if connection.execute("PRAGMA user_version").fetchone()[0] != version:
+    if anew(connection, str(FORMAT)):
         connection.execute("DROP TABLE IF EXISTS kept")
-        connection.execute(f"PRAGMA user_version = {version}")
     connection.execute(_MAKE)

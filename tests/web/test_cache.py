@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from panorama_driver.store import Store, open_store
+from panorama_driver.store._caches import cache_folder
 from panorama_driver.web import _cache
-from panorama_driver.web._cache import Cache, cache_folder
+from panorama_driver.web._cache import Cache
 from panorama_driver.web._digest import Digest, digest
 
 from ..metrics.runs import WF, Run
