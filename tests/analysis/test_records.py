@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -42,10 +44,10 @@ def test_a_record_becomes_the_same_event() -> None:
     assert anomaly_of(parse(record)) == STALLED
 
 
-def test_found_again_with_other_numbers_it_is_the_same() -> None:
+def test_found_again_with_other_numbers_it_is_the_same(tmp_path: Path) -> None:
     again = msgspec.structs.replace(STALLED, found=STALLED.found + 1, confidence=0.95, message="still")
     assert again.anomaly_id == STALLED.anomaly_id
-    with open_store(":memory:") as store:
+    with open_store(tmp_path / "store.db") as store:
         assert store.put([as_event(STALLED), as_event(again)]) == 1
 
 
