@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from .analysis import KINDS, Episode, Episodes, worst_first
 from .config import Scalar
 from .errors import EnvironmentMissingError, StudyError
 from .findings import Front, answered, best, comparable, maximized, pareto_front, response_names, truth
 from .metrics import WorkflowMetrics, correlate, thinned
-from .store import open_store
+from .store import Store, open_store
 from .study.client import FOLDER
-from .study.journal import Evaluation, read
+from .study.journal import STOPPED, Evaluation, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,9 @@ _MOST_PANELS = 3
 _MOST_ROWS = 60
 _VISIBLE = 0.01
 _NOTICE = 0.1
+_WORST = 3  # anomalies that the summary tells
+_PAGE = 1000
+_LONGEST = 300  # characters of a line that tells one
 _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe and Ito's, which colour-blind people can tell apart."""
 
@@ -64,6 +68,8 @@ class Report(msgspec.Struct, frozen=True):
         The objective is made large, not small.
     front : Front or None
         Its Pareto front, where it has two objectives or more.
+    anomalies : list of Episode
+        What was found in its runs, the worst first: what goes on, what is certain, what lasted longest.
     """
 
     home: str
@@ -73,6 +79,7 @@ class Report(msgspec.Struct, frozen=True):
     outdated: int
     maximized: bool = False
     front: Front | None = None
+    anomalies: list[Episode] = []
 
     @property
     def best(self) -> Row | None:
@@ -115,11 +122,22 @@ def read_report(home: Path) -> Report:
             Row(one, correlate(thinned(partial(store.events, one.wf_uuid))) if one.wf_uuid else None)
             for one in evaluations
         ]
+        anomalies = worst_first(_found(store).known.values())
     asked = response_names(evaluations)
     left_out = len(journal) - len(evaluations)
     senses = maximized(home)
     front = pareto_front(evaluations, dict(zip(asked, senses, strict=False))) if asked and len(senses) > 1 else None
-    return Report(str(home), rows, asked[0] if asked else None, truth(home), left_out, senses[0], front)
+    return Report(str(home), rows, asked[0] if asked else None, truth(home), left_out, senses[0], front, anomalies)
+
+
+def _found(store: Store) -> Episodes:
+    """What was found in all runs of a store."""
+    found, cursor, more = Episodes(), 0, store.count(kinds=KINDS) > 0
+    while more:
+        events, cursor = store.since(cursor, KINDS, limit=_PAGE)
+        found.take(events)
+        more = len(events) == _PAGE
+    return found
 
 
 def summary(report: Report) -> list[str]:
@@ -141,11 +159,35 @@ def summary(report: Report) -> list[str]:
     if report.outdated:
         lines.append(f"{report.outdated} evaluations of an earlier definition of the study are left out")
     wall = "unknown" if report.wall_time is None else f"{report.wall_time:.1f} s"
+    stopped = sum(row.evaluation.state == STOPPED for row in report.rows)
+    early = f", {stopped} ended early (>= is a lower bound)" if stopped else ""
     lines.append(
-        f"{len(report.rows)} evaluations, {report.failed} failed; "
+        f"{len(report.rows)} evaluations, {report.failed} failed{early}; "
         f"{wall} of wall time, {report.cpu_time:.1f} s of CPU time"
     )
-    return lines
+    return lines + _worst(report.anomalies)
+
+
+def _worst(anomalies: Sequence[Episode]) -> list[str]:
+    """How many anomalies there are, and the worst of them."""
+    if not anomalies:
+        return []
+    going_on = sum(each.over is None for each in anomalies)
+    number = "1 anomaly" if len(anomalies) == 1 else f"{len(anomalies)} anomalies"
+    worst = [f"  {_told(each)}" for each in anomalies[:_WORST]]
+    rest = [f"  and {len(anomalies) - _WORST} more: panorama anomalies"] if len(anomalies) > _WORST else []
+    return [f"{number} found, {going_on} without an end; the worst first:", *worst, *rest]
+
+
+def _told(each: Episode) -> str:
+    """An anomaly in a line; what a job wrote in it cannot lead the terminal."""
+    found = each.anomaly
+    job = "" if found.job_id is None else f" {found.job_id}"
+    attempt = "" if found.attempt is None else f" attempt {found.attempt}"
+    host = "" if found.host is None else f" on {found.host}"
+    text = f"{found.kind}{job}{attempt}{host}: {found.message} (confidence {found.confidence:.2f})"
+    shown = "".join(sign if sign.isprintable() else " " for sign in text)
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
 
 
 def table(report: Report) -> tuple[list[str], list[list[str]]]:
@@ -175,11 +217,18 @@ def _cells(row: Row, parameters: Sequence[str], responses: Sequence[str]) -> lis
     return [
         evaluation.eval_id,
         *(_text(evaluation.variables.get(name)) for name in parameters),
-        *(_text(evaluation.responses.get(name)) for name in responses),
+        *(_response(evaluation, name) for name in responses),
         _text(metrics.makespan if metrics else None, 4),
         _text(metrics.cpu_time if metrics else None, 4),
         evaluation.state,
     ]
+
+
+def _response(evaluation: Evaluation, name: str) -> str:
+    """A response; one of an evaluation that was ended early is a lower bound."""
+    value = evaluation.responses.get(name)
+    bound = value is not None and evaluation.state == STOPPED
+    return f">= {_text(value)}" if bound else _text(value)
 
 
 def _text(value: Scalar | None, digits: int = 6) -> str:
@@ -246,9 +295,15 @@ def _varied(report: Report) -> list[str]:
 
 def _draw_objective(axis: Axes, report: Report, name: str) -> None:
     objective = report.objective or ""
-    answered = [row.evaluation for row in report.rows if objective in row.evaluation.responses]
-    values = [(float(row.variables[name]), row.responses[objective]) for row in answered if name in row.variables]
+    every = (row.evaluation for row in report.rows)
+    known = [one for one in every if objective in one.responses and name in one.variables]
+    values, bounds = (
+        [(float(one.variables[name]), one.responses[objective]) for one in known if (one.state == STOPPED) is early]
+        for early in (False, True)
+    )
     axis.plot([x for x, _ in values], [y for _, y in values], "o", color="#0072B2", label="evaluation")
+    if bounds:
+        axis.plot([x for x, _ in bounds], [y for _, y in bounds], "^", color="#CC79A7", label="ended early, at least")
     best = report.best.evaluation if report.best is not None else None
     if best is not None and name in best.variables:
         label = "best" if report.front is None else f"best {objective}"

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from panorama_driver.cli.report import command
 from panorama_driver.findings import pareto_front
-from panorama_driver.report import _draw_front, _legend, _Span, draw, read_report
+from panorama_driver.report import _draw_front, _legend, _Span, draw, read_report, summary
 from panorama_driver.store import open_store
 from panorama_driver.study.journal import Evaluation
+from tests.web import found
+from tests.web.stores import hostile
 
 TIMES = [(4.0, 1.0), (2.0, 2.0), (3.0, 3.0), (1.0, 5.0), (2.0, 4.0)]
 """Pairs to make small: the second, the first and the fourth are not dominated."""
@@ -143,3 +145,29 @@ def test_the_front_is_what_the_definition_says(points: list[tuple[int, ...]], la
     ]
     found = pareto_front(evaluations, dict(zip("abc", large, strict=True))).evaluations
     assert sorted(int(evaluation.eval_id) for evaluation in found) == sorted(wanted)
+
+
+def test_people_and_programs_are_told_the_worst_of_what_was_found(tmp_path: Path) -> None:
+    home = found.found(tmp_path / "found")
+    said = CliRunner().invoke(command, [str(home), "-o", str(tmp_path / "report.png")])
+    assert "3 anomalies found, 2 without an end; the worst first:" in said.output
+    lines = [line.strip() for line in said.output.splitlines() if "confidence" in line]
+    assert [line.partition(" ")[0] for line in lines] == ["slow_host", "leaking", "throttled"]
+    assert "memory of simulate grows by 8.0 MiB/s (confidence 0.81)" in lines[1]
+    told = json.loads(CliRunner().invoke(command, [str(home), "--json"]).stdout)
+    assert [each["over"] for each in told["anomalies"]] == [None, None, found.BEGIN + 42]
+
+
+def test_the_answer_of_an_evaluation_that_was_ended_early_is_told_as_a_bound(tmp_path: Path) -> None:
+    home = found.found(tmp_path / "found")
+    said = CliRunner().invoke(command, [str(home), "-o", str(tmp_path / "report.png")]).output
+    assert "  3  0.3  >= 30 " in said
+    assert "0 failed, 1 ended early (>= is a lower bound)" in said
+    assert "best: x = 0.1 with y = 10" in said
+
+
+def test_what_a_job_wrote_does_not_lead_the_terminal(tmp_path: Path) -> None:
+    lines = summary(read_report(hostile(tmp_path / "hostile")))[-5:]  # how many, the worst, how many more
+    assert "anomalies found" in lines[0]
+    assert all(sign.isprintable() for line in lines for sign in line)
+    assert max(map(len, lines)) <= 302

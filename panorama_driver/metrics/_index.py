@@ -7,6 +7,7 @@ within whose time it lies, which is a guess and counted as one. What fits no sin
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -20,7 +21,8 @@ from ..sources.traces import TRACE
 from . import _darshan, _traces, _transfers
 from ._findings import number, text
 
-_FINISHED = ("job_inst.main.term", "job_inst.abort.info", "job_inst.main.end")
+_FOUND = "anomalies."
+"""Kinds of what somebody has found in the numbers begin like this: they are none themselves."""
 
 
 class AttemptIndex:
@@ -113,8 +115,22 @@ class AttemptIndex:
 
     @property
     def finished(self) -> float | None:
-        """When the scheduler saw it end [s since 1970]."""
-        return self.time(*_FINISHED)
+        """When the scheduler saw it end [s since 1970]; one that was evicted is started again."""
+        ends = [event.ts for event in self.all("job_inst.main.term") if not _is_eviction(event)]
+        known = (*ends, self.time("job_inst.abort.info", "job_inst.main.end"))
+        return next((ts for ts in known if ts is not None), None)
+
+    @property
+    def begun(self) -> float | None:
+        """When the scheduler saw it start, for the last time where it was evicted in between [s since 1970]."""
+        return next((event.ts for event in reversed(self.all("job_inst.main.start")) if event.ts is not None), None)
+
+    @property
+    def lost_time(self) -> float:
+        """How long it ran before it was evicted, and had to begin again [s]."""
+        starts = [event.ts for event in self.all("job_inst.main.start") if event.ts is not None]
+        ends = [e.ts for e in self.all("job_inst.main.term") if e.ts is not None and _is_eviction(e)]
+        return math.fsum(max(0.0, end - start) for start, end in zip(starts[:-1], ends, strict=False))
 
     def window(self) -> tuple[float, float]:
         """From the first to the last thing the scheduler told of it [s since 1970]."""
@@ -122,6 +138,11 @@ class AttemptIndex:
             e.ts for name, events in self.events.items() if ".job_inst." in name for e in events if e.ts is not None
         ]
         return (min(told, default=float("inf")), max(told, default=float("-inf")))
+
+
+def _is_eviction(event: Event) -> bool:
+    """Whether an end of a job is none for good: HTCondor took it from its machine (monitord's JOB_EVICTED)."""
+    return number(event.fields.get("status")) == -1
 
 
 class JobIndex:
@@ -205,6 +226,8 @@ class WorkflowIndex:
         return self.homeless + [event for job in self.jobs.values() for event in job.unmatched]
 
     def _take(self, event: Event) -> None:
+        if event.kind.startswith(_FOUND):
+            return
         self.events[event.kind].append(event)
         if event.job_id is None:
             if _is_measured(event):

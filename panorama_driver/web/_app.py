@@ -32,6 +32,7 @@ _PRIVATE = {"Cache-Control": "private, no-cache"}
 _PAGES = {
     "/": None,
     "/studies": None,
+    "/anomalies": None,
     "/studies/{study}": "study",
     "/studies/{study}/workflows/{workflow}": "workflow",
     "/studies/{study}/workflows/{workflow}/transfers": "transfers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,6 +10,8 @@ import msgspec
 from ..errors import NotFoundError, UsageError
 from ..metrics import JobMetrics, Series
 from .documents import (
+    ActionRow,
+    AnomalyRow,
     AttemptRow,
     JobDocument,
     JobRow,
@@ -29,7 +32,12 @@ _MOST_BINS = 20_000  # whatever width is asked for
 
 
 def workflow_document(
-    study: str, digest: Digest, evaluation: Evaluation | None, provenance: Provenance
+    study: str,
+    digest: Digest,
+    evaluation: Evaluation | None,
+    provenance: Provenance,
+    anomalies: Sequence[AnomalyRow] = (),
+    actions: Sequence[ActionRow] = (),
 ) -> WorkflowDocument:
     """The page of a run."""
     places = {job.job_id: place for place, job in enumerate(digest.metrics.jobs)}
@@ -46,6 +54,8 @@ def workflow_document(
         completeness=digest.completeness,
         samples=digest.samples,
         samples_read=digest.samples_read,
+        anomalies=list(anomalies),
+        actions=list(actions),
     )
 
 
@@ -54,22 +64,30 @@ def _job_row(job: JobMetrics) -> JobRow:
     return JobRow(**{name: getattr(job, name) for name in _SHARED}, tasks=len(job.tasks), attempts=attempts)
 
 
-def job_document(study: str, digest: Digest, job_id: str) -> JobDocument:
-    """The page of a job.
+def job_document(study: str, digest: Digest, job_id: str, anomalies: Iterable[AnomalyRow] = ()) -> JobDocument:
+    """The page of a job; of the anomalies of its run, it has those of the job and of the hosts that it ran on.
 
     Raises
     ------
     NotFoundError
         The run has no such job.
     """
+    job = _job(digest, job_id)
+    hosts = {attempt.host for attempt in job.attempts} - {None}
     return JobDocument(
         study=study,
         wf_uuid=digest.metrics.wf_uuid,
-        job=_job(digest, job_id),
+        job=job,
         details=digest.details.get(job_id, []),
         parents=[a for a, b in digest.edges if b == job_id],
         children=[b for a, b in digest.edges if a == job_id],
+        anomalies=[row for row in anomalies if _concerns(row, job_id, hosts)],
     )
+
+
+def _concerns(row: AnomalyRow, job_id: str, hosts: Collection[str | None]) -> bool:
+    found = row.anomaly
+    return found.job_id == job_id if found.job_id is not None else found.host in hosts
 
 
 def transfer_list(study: str, digest: Digest) -> TransferList:

@@ -12,14 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-import msgspec
-
 from ..errors import NotFoundError, StoreError
-from ..metrics import WorkflowState
-from ._cache import Cache, cache_folder
+from ..store._caches import cache_folder
+from ._anomaly_list import listed
+from ._cache import Cache
+from ._changes import Change, changes_of
 from ._details import job_document, metrics_document, series_document, transfer_list, workflow_document
 from ._digest import Digest
-from ._numbers import Numbers, numbers, unreadable
+from ._numbers import numbers, unreadable
 from ._places import Place, look_through
 from ._provenance import provenance
 from ._source import Source
@@ -27,16 +27,15 @@ from ._stores import StoreSource
 from ._studies import StudySource
 from ._worker import Reader
 from .documents import (
+    AnomalyList,
     EvaluationRow,
     JobDocument,
     MetricsDocument,
     SeriesDocument,
-    StudyChange,
     StudyDocument,
     StudyList,
     StudySummary,
     TransferList,
-    WorkflowChange,
     WorkflowDocument,
 )
 
@@ -46,21 +45,6 @@ _PATIENCE = 50  # times what a look takes, where that is more
 _KEPT, _KEPT_BYTES = 8, 64 << 20  # digests of runs that somebody looks at, and what their traces may take
 _POLL = 0.5  # seconds
 _WORTH = 0.5  # seconds of reading, from which on a digest is kept on disk
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that has moved.
-
-    Attributes
-    ----------
-    topic : str
-        `studies`, `study/STUDY` or `workflow/STUDY/WF_UUID`.
-    data : StudySummary, StudyChange or WorkflowChange
-        What is new of it, by the kind of topic.
-    """
-
-    topic: str
-    data: StudySummary | StudyChange | WorkflowChange
 
 
 class Library:
@@ -216,9 +200,10 @@ class Library:
         found, read = self._look_at(study, wf_uuid, light=True)
         with found.lock:
             evaluation, facts = found.evaluation(wf_uuid), found.facts
+            anomalies, actions = found.anomalies(wf_uuid), found.actions(wf_uuid)
         home, engine = (Path(found.place.home), facts.engine) if facts else (None, None)
         made = provenance(read, evaluation, home, engine)
-        return workflow_document(study, read, evaluation, made)
+        return workflow_document(study, read, evaluation, made, anomalies, actions)
 
     def metrics(self, study: str, wf_uuid: str) -> MetricsDocument:
         """What `panorama show --json` tells of a run; waits until all of it is read.
@@ -262,8 +247,10 @@ class Library:
         NotFoundError, StoreError
             As `workflow`.
         """
-        _, read = self._look_at(study, wf_uuid)
-        return job_document(study, read, job_id)
+        found, read = self._look_at(study, wf_uuid)
+        with found.lock:
+            anomalies = found.anomalies(wf_uuid)
+        return job_document(study, read, job_id, anomalies)
 
     def transfers(self, study: str, wf_uuid: str) -> TransferList:
         """The transfers of a run.
@@ -276,13 +263,36 @@ class Library:
         _, read = self._look_at(study, wf_uuid)
         return transfer_list(study, read)
 
+    def anomalies(self, study: str = "", kind: str = "", page: int = 1, size: int = 50) -> AnomalyList:
+        """A page of what was found in all studies, or in one, the last first; with what was done.
+
+        Parameters
+        ----------
+        study : str
+            Only this study.
+        kind : str
+            Only anomalies of this kind.
+        page, size : int
+            Number of the page, from 1, and how many anomalies it has.
+
+        Raises
+        ------
+        NotFoundError
+            There is no study of that name.
+        """
+        sources = self._every()
+        if study:
+            with self._of(study) as found:
+                sources = [found]
+        return listed(sources, kind, page, size)
+
     def changes(self) -> list[Change]:
         """What has moved since the last call; cheap where nothing has."""
         told: list[Change] = []
         for each in self._every():
             with each.lock:
                 each.advance()
-                told += _told(each)
+                told += changes_of(each)
         if told or self._waiting():
             self._wake.set()
         return told
@@ -408,42 +418,3 @@ def _matches(summary: StudySummary, search: str) -> bool:
     known = (summary.name, summary.home, summary.workflow, summary.site, summary.engine, summary.state)
     text = "\n".join(word for word in known if word).casefold()
     return all(word in text for word in search.casefold().split())
-
-
-def _told(each: Source) -> Iterator[Change]:
-    """What has moved in a source, as the topics that pages follow."""
-    news = each.news()
-    if news.summary:
-        yield Change(topic="studies", data=each.summary)
-    if news.summary or news.keys:
-        yield Change(topic=f"study/{each.identity}", data=_study_change(each, news.keys))
-    for wf_uuid in sorted(news.runs):
-        found = each.runs.numbers[wf_uuid]
-        if found.state != "unreadable":
-            yield Change(topic=f"workflow/{each.identity}/{wf_uuid}", data=_workflow_change(found, found.state))
-
-
-def _study_change(each: Source, keys: set[str]) -> StudyChange:
-    columns = each.columns()
-    rows = each.rows(None if each.told_other_columns(columns) else keys)
-    return StudyChange(
-        summary=each.summary,
-        columns=columns,
-        evaluations=rows,
-        removed=sorted(keys - {row.key for row in rows}),
-        front=each.front,
-        outdated=each.outdated,
-        unread=each.unread,
-    )
-
-
-def _workflow_change(found: Numbers, state: WorkflowState) -> WorkflowChange:
-    return WorkflowChange(
-        state=state,
-        jobs_total=found.jobs_total,
-        jobs_succeeded=found.jobs_succeeded,
-        jobs_failed=found.jobs_failed,
-        jobs_active=found.jobs_active,
-        samples=found.samples,
-        samples_read=found.samples_read,
-    )

@@ -23,8 +23,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..errors import PanoramaError
+from ._changes import Change
 from ._encoding import to_json
-from ._library import Change
 
 STREAMS = 200
 """How many streams are served at once."""

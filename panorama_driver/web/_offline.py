@@ -14,6 +14,7 @@ import os
 import posixpath
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -26,7 +27,7 @@ from .. import __version__
 from ..errors import EnvironmentMissingError, UsageError
 from ._encoding import to_json
 from ._static import chart_library
-from .documents import EvaluationRow, JobRow, StudyDocument, StudyList, WorkflowDocument
+from .documents import AnomalyList, EvaluationRow, JobRow, StudyDocument, StudyList, WorkflowDocument
 
 if TYPE_CHECKING:
     from ._library import Library
@@ -43,6 +44,9 @@ _POLICY = (
 )
 _SIMILAR = 10
 """Workflow runs of one sort, failed ones and those of the front, that a study's file holds at most."""
+
+_ANOMALIES = 500
+"""Anomalies of a study, the last first, that its file holds at most."""
 
 _POLL = 0.1  # seconds
 Progress = Callable[[str], None]
@@ -119,6 +123,7 @@ def write_workflow(
     charts = _charts()
     kept = _Kept(bound, library, study, progress)
     run = kept.workflow(wf_uuid)
+    kept.anomalies(_of_run(run))
     kept.jobs([run])
     return kept.write(
         path, charts, start=_address("studies", study, "workflows", wf_uuid), total=1, failed=_failed(run)
@@ -136,6 +141,7 @@ def write_study(
     kept = _Kept(bound, library, study, progress)
     document = kept.study()
     kept.put(_address("studies", study), document)
+    kept.anomalies(library.anomalies(study, size=_ANOMALIES))
     chosen = _chosen(document)
     rows = {row.key: row for row in document.evaluations}
     wanted = list(dict.fromkeys(key for keys in chosen.values() for key in keys))
@@ -150,6 +156,21 @@ def write_study(
     total = sum(row.wf_uuid is not None for row in document.evaluations)
     failed = any(row.failed for row in document.evaluations)
     return kept.write(path, charts, start=_address("studies", study), total=total, failed=failed, chosen=named)
+
+
+def _of_run(run: WorkflowDocument) -> AnomalyList:
+    """What was found in a run as a list of its own."""
+    found = run.anomalies
+    return AnomalyList(
+        anomalies=found,
+        total=len(found),
+        page=1,
+        size=max(1, len(found)),
+        open=sum(row.over is None for row in found),
+        kinds=dict(Counter(row.anomaly.kind for row in found)),
+        actions=run.actions,
+        actions_total=len(run.actions),
+    )
 
 
 def _failed(run: WorkflowDocument) -> bool:
@@ -195,6 +216,11 @@ class _Kept:
     def has_room(self) -> bool:
         """Whether something may be added."""
         return self._size < self._bound
+
+    def anomalies(self, found: AnomalyList) -> None:
+        """Add what was found, for its own page and for that of the study."""
+        self.put("anomalies", found)
+        self.put(f"{_address('studies', self._study)}/anomalies", found)
 
     def put(self, key: str, document: msgspec.Struct) -> None:
         """Add a document, however large it is."""

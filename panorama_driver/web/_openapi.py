@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ._operations import CSV, JSON, OPERATIONS, LiveQuery, Operation
-from .documents import Problem, StudyChange, StudySummary, WorkflowChange
+from .documents import AnomalyChange, Problem, StudyChange, StudySummary, WorkflowChange
 
 _REF = "#/components/schemas/{name}"
 _PART = re.compile(r"\{(\w+)\}")
@@ -28,7 +28,8 @@ _PROBLEMS = {
     "503": "It cannot be read now.",
 }
 _LIVE = """Server-sent events. `change` has a `topic` and its `data` as JSON: a `StudySummary` for `studies`, a
-`StudyChange` for `study/STUDY`, a `WorkflowChange` for `workflow/STUDY/WF_UUID`. `reset` says that what was missed is
+`StudyChange` for `study/STUDY`, a `WorkflowChange` for `workflow/STUDY/WF_UUID`, an `AnomalyChange` for `anomalies`,
+which are those of all studies. `reset` says that what was missed is
 not known any more: read the documents again. Each has an `id`; told as `Last-Event-ID` it goes on after that one. The
 header `X-Panorama-Cursor` of a document is the id from which to follow it without missing anything."""
 _SECURITY: list[dict[str, list[str]]] = [{"token": []}, {"session": []}, {}]
@@ -37,7 +38,7 @@ _SECURITY: list[dict[str, list[str]]] = [{"token": []}, {"session": []}, {}]
 def document() -> dict[str, Any]:
     """The description of the API."""
     results = [operation.result for operation in OPERATIONS if operation.media == JSON]
-    told, components = _schemas([*results, StudySummary, StudyChange, WorkflowChange, Problem])
+    told, components = _schemas([*results, StudySummary, StudyChange, WorkflowChange, AnomalyChange, Problem])
     paths = {f"/api{operation.path}": {"get": _operation(operation, told)} for operation in OPERATIONS}
     return {
         "openapi": "3.1.0",
@@ -70,7 +71,7 @@ def _operation(operation: Operation, told: dict[type, Any]) -> dict[str, Any]:
         "200": {"description": operation.summary, "headers": headers, "content": {operation.media: {"schema": schema}}},
         "304": {"description": "It is as the client has it."},
     }
-    found = bool(_PART.search(operation.path))
+    found = bool(_PART.search(operation.path)) or "study" in operation.query.__struct_fields__
     asked = bool(operation.query.__struct_fields__)
     unlike = {name for name, so in (("400", asked or operation.media == CSV), ("404", found)) if not so}
     return {

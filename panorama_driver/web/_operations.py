@@ -6,14 +6,16 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ..analysis import Kind
 from ..errors import NotFoundError, UsageError
 from ._library import Library
 from .documents import (
+    AnomalyList,
     EvaluationRow,
     JobDocument,
     MetricsDocument,
@@ -44,6 +46,20 @@ class StudiesQuery(msgspec.Struct, frozen=True):
     size: Annotated[int, Meta(ge=1, le=500, description="Studies a page.")] = 50
 
 
+class FoundQuery(msgspec.Struct, frozen=True):
+    """Which part of the list of anomalies of a study."""
+
+    kind: Annotated[Literal["", Kind], Meta(description="Only anomalies of this kind; all if it is empty.")] = ""
+    page: Annotated[int, Meta(ge=1, le=10**6, description="Number of the page.")] = 1
+    size: Annotated[int, Meta(ge=1, le=500, description="Anomalies a page.")] = 50
+
+
+class AnomaliesQuery(FoundQuery, frozen=True):
+    """Which part of the list of all anomalies."""
+
+    study: Annotated[str, Meta(description="Only those of this study; all if it is empty.")] = ""
+
+
 class SeriesQuery(msgspec.Struct, frozen=True):
     """What of a run, in which steps."""
 
@@ -57,7 +73,10 @@ class LiveQuery(msgspec.Struct, frozen=True):
 
     topic: Annotated[
         list[Annotated[str, Meta(max_length=2000)]],
-        Meta(max_length=100, description="`studies`, `study/STUDY`, `workflow/STUDY/WF_UUID`; may be repeated."),
+        Meta(
+            max_length=100,
+            description="`studies`, `study/STUDY`, `workflow/STUDY/WF_UUID`, `anomalies`; may be repeated.",
+        ),
     ] = []
     last: Annotated[str, Meta(description="As the header Last-Event-ID, which wins: the id to go on from.")] = ""
 
@@ -132,6 +151,22 @@ OPERATIONS = (
         str,
         lambda library, of, asked: table(library.study(of["study"])),
         media=CSV,
+    ),
+    Operation(
+        "anomalies",
+        "/anomalies",
+        "What was found in all studies and what was done about it, the last first.",
+        AnomalyList,
+        lambda library, of, asked: library.anomalies(asked.study, asked.kind, asked.page, asked.size),
+        AnomaliesQuery,
+    ),
+    Operation(
+        "study_anomalies",
+        f"{_STUDY}/anomalies",
+        "What was found in a study and what was done about it, the last first.",
+        AnomalyList,
+        lambda library, of, asked: library.anomalies(of["study"], asked.kind, asked.page, asked.size),
+        FoundQuery,
     ),
     Operation(
         "workflow",

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..analysis import KINDS
 from ..errors import StoreError
 from ..events import Event
 from ..store import Store, open_store
+from ._anomalies import told
 from ._cache import Cache
 
 _END = "stampede.xwf.end"
 _RETRY = 10.0  # seconds
-_PAGE = 1000
 
 
 class Moved(NamedTuple):
-    """Workflow runs that have new events, each with the cursor of its newest, and those that may have ended by these.
+    """Workflow runs that have new events, each with the cursor of its newest, those that may have ended by these, and
+    what they tell of anomalies.
 
     Where the store was `opened`, they are all there are.
     """
 
     marks: Mapping[str, int]
     ended: Collection[str]
+    anomalies: Sequence[Event] = ()
     opened: bool = False
 
 
@@ -134,17 +137,13 @@ class Shelf:
     def _all(self, store: Store) -> Moved:
         marks, self._cursor = store.changed(0)
         self._opened = False
-        return Moved(marks, marks, opened=True)
+        return Moved(marks, marks, list(told(store, KINDS)), opened=True)
 
     def _since(self, store: Store) -> Moved:
         before = self._cursor
         marks, self._cursor = store.changed(before)
-        return Moved(marks, {event.wf_uuid for event in _ends(store, before)}) if marks else _NOTHING
-
-
-def _ends(store: Store, cursor: int) -> Iterator[Event]:
-    while True:
-        events, cursor = store.since(cursor, {_END}, limit=_PAGE)
-        if not events:
-            return
-        yield from events
+        if not marks:
+            return _NOTHING
+        news = list(told(store, {_END, *KINDS}, before))
+        ended = {event.wf_uuid for event in news if event.kind == _END}
+        return Moved(marks, ended, [event for event in news if event.kind != _END])

@@ -15,12 +15,13 @@ from ..config import Scalar
 from ..errors import NotFoundError
 from ..store import Store
 from ..study.journal import Evaluation
+from ._anomalies import MOST, Book
 from ._cache import Cache
 from ._facts import Facts
 from ._numbers import METRICS, Numbers, Runs
 from ._places import Place
 from ._shelf import Moved, Shelf
-from .documents import Column, EvaluationRow, StudyDocument, StudyState, StudySummary
+from .documents import ActionRow, AnomalyRow, Column, EvaluationRow, StudyDocument, StudyState, StudySummary
 
 COSTS = [Column(name=name, kind="metric", unit=unit) for name, unit in METRICS.items()]
 """Columns that tables of both kinds have."""
@@ -39,11 +40,15 @@ class News(msgspec.Struct):
         Workflow runs that were read.
     summary : bool
         Whether the summary is another one.
+    anomalies, actions : set of str
+        Ids of those that are new or have changed.
     """
 
     keys: set[str] = set()
     runs: set[str] = set()
     summary: bool = False
+    anomalies: set[str] = set()
+    actions: set[str] = set()
 
 
 class Source(ABC):
@@ -68,6 +73,7 @@ class Source(ABC):
         self.lock = threading.RLock()
         self.at_fault = False
         self.runs = Runs()
+        self.book = Book(place)
         self.summary = self._blank("empty")
         self._shelf = Shelf(place.store, awaited=place.kind == "study", cache=cache)
         self._news = News()
@@ -87,6 +93,8 @@ class Source(ABC):
             return
         try:
             self._advance()
+            if self.book.advance():
+                self._tell_summary(self.summary)
         except Exception as problem:  # noqa: BLE001 (it is told)
             _log.exception("%s", self.place.home)
             self.at_fault = True
@@ -193,6 +201,8 @@ class Source(ABC):
         moved = self._shelf.moved()
         if moved.opened:
             self.runs.forget()
+            self.book.forget()
+        self.book.take(moved.anomalies)
         self.runs.moved(moved.marks, moved.ended)
         for wf_uuid in moved.marks:
             self._rows.pop(self.key(wf_uuid) or "", None)
@@ -210,24 +220,42 @@ class Source(ABC):
         return self._shelf.cache
 
     def _tell_summary(self, summary: StudySummary) -> None:
+        summary = msgspec.structs.replace(summary, **self.book.counts)
         self._news.summary |= summary != self.summary
         self.summary = summary
 
     def begin(self) -> None:
         """Look for the first time: all of it is new, and so nothing of it has moved."""
         self.advance()
+        self.news()
         self._news = News(summary=True)
         self._told_columns = self.columns()
 
     def news(self) -> News:
         """What has moved since the last call."""
         told, self._news = self._news, News()
+        told.anomalies, told.actions = self.book.news()
         return told
 
     def told_other_columns(self, columns: list[Column]) -> bool:
         """Whether columns are others than those that were told last, and are told now."""
         known, self._told_columns = self._told_columns, columns
         return columns != known
+
+    def named(self, name: str) -> tuple[str | None, str | None]:
+        """Key and number of an evaluation by its key, or by its workflow run; None where there is none of these."""
+        key = name if name in self.keys() else self.key(name)
+        return (key, self._made(key).eval_id) if key is not None and key in self.keys() else (None, None)
+
+    def anomalies(self, wf_uuid: str) -> list[AnomalyRow]:
+        """What was found in a run, the last first."""
+        return [self.book.row(each, self.named) for each in self.book.episodes(wf_uuid=wf_uuid)[:MOST]]
+
+    def actions(self, wf_uuid: str | None = None) -> list[ActionRow]:
+        """What was done, the last first: all, or what was done in a run."""
+        key = None if wf_uuid is None else self.key(wf_uuid)
+        rows = (self.book.action_row(action, self.named) for action in reversed(self.book.actions.values()))
+        return [row for row in rows if wf_uuid is None or wf_uuid == row.action.wf_uuid or _is_of(row, key)]
 
     def close(self) -> None:
         """Let go of everything."""
@@ -248,3 +276,7 @@ class Source(ABC):
     def _read(self, wf_uuid: str | None) -> bool:
         known = wf_uuid is not None and wf_uuid in self.runs.marks and self._shelf.problem is None
         return not known or self.runs.read(wf_uuid or "")
+
+
+def _is_of(row: ActionRow, key: str | None) -> bool:
+    return key is not None and row.action.evaluation == key

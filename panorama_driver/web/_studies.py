@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..findings import Front, best, comparable, pareto_front, response_names
-from ..study.journal import Evaluation, Reader
+from ..study.journal import STOPPED, Evaluation, Reader
 from ._alive import Watch
 from ._facts import Facts
 from ._numbers import Numbers
@@ -102,6 +102,7 @@ class StudySource(Source):
         problem = self._trouble or self._shelf.problem
         every = list(self._evaluations.values())
         going_on = sum(not each.over for each in every)
+        stopped = sum(each.state == STOPPED for each in every)
         failed = sum(each.failed for each in every)
         state = self._stands(going_on > 0)
         objective = self._asked[0] if self._asked else None
@@ -116,9 +117,10 @@ class StudySource(Source):
                 site=self._facts.site,
                 engine=self._facts.engine,
                 evaluations=len(every),
-                done=len(every) - going_on - failed,
+                done=len(every) - going_on - failed - stopped,
                 failed=failed,
                 running=going_on,
+                stopped=stopped,
                 objective=objective,
                 maximized=largest,
                 best=found.responses[objective] if found and objective else None,

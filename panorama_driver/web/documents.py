@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from ..adapt import Action
+from ..analysis import Anomaly
 from ..collector.completeness import Completeness
 from ..config import Scalar
 from ..metrics import JobMetrics, Series, TimeShares, TransferMetrics, WorkflowMetrics, WorkflowState
@@ -39,8 +41,8 @@ class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
         Why it cannot be read.
     workflow, site, engine : str or None
         As study.yml says; None for a store, or where study.yml is gone.
-    evaluations, done, failed, running : int
-        All of them; answered; ended without an answer; going on.
+    evaluations, done, failed, running, stopped : int
+        All of them; answered; ended without an answer; going on; ended early, as they could not be the best any more.
     objective : str or None
         The response that is made small, or large where `maximized`: the first that Dakota asked for.
     best : float or None
@@ -49,6 +51,10 @@ class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
         Key of the evaluation that gave it.
     started, ended : float or None
         First start, last end; `ended` is None while it runs [s since 1970].
+    anomalies, anomalies_open : int
+        Anomalies that were found in its runs, and those of them that go on, as far as anybody told.
+    actions : int
+        What its server did about them, or about what else it saw.
     """
 
     study: str
@@ -70,6 +76,10 @@ class StudySummary(msgspec.Struct, frozen=True, kw_only=True):
     best_evaluation: str | None = None
     started: float | None = None
     ended: float | None = None
+    stopped: int = 0
+    anomalies: int = 0
+    anomalies_open: int = 0
+    actions: int = 0
 
 
 class StudyList(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,11 +136,12 @@ class EvaluationRow(msgspec.Struct, frozen=True, kw_only=True):
     eval_id : str
         Dakota's number of it; of a store, the workflow's label.
     state : str
-        As in the journal, but `running` once its workflow does; of a store, the state of the workflow.
+        As in the journal, but `running` once its workflow does; of a store, the state of the workflow. What is
+        `stopped` was ended early: its responses are lower bounds.
     wf_uuid : str or None
         Its workflow run.
     message : str
-        Why it failed.
+        Why it failed, or was ended early.
     failed, over : bool
         Whether it has ended without an answer; whether it has ended.
     started, ended : float or None
@@ -195,6 +206,88 @@ class StudyDocument(msgspec.Struct, frozen=True, kw_only=True):
     evaluations: list[EvaluationRow] = []
     outdated: int = 0
     unread: int = 0
+
+
+class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a study's server did about what it saw.
+
+    Attributes
+    ----------
+    study : str
+        The study.
+    action : Action
+        What, why, and how it ended.
+    eval_id : str or None
+        Dakota's number of the evaluation that it concerns.
+    undo : str or None
+        The command that takes it back; None where nothing of it holds any more, or can be taken back.
+    """
+
+    study: str
+    action: Action
+    eval_id: str | None = None
+    undo: str | None = None
+
+
+class AnomalyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is not as it should be, or was not.
+
+    Attributes
+    ----------
+    anomaly_id : str
+        `event_id` of the event that told of it.
+    study : str
+        The study.
+    evaluation, eval_id : str or None
+        Key and number of the evaluation whose run it was found in; of a store, the run and its label. None where the
+        run belongs to none.
+    anomaly : Anomaly
+        What, where, since when, how sure, and the numbers that speak for it.
+    over : float or None
+        When it was as it should be again [s since 1970]; None while nobody told so.
+    actions : list of ActionRow
+        What was done about it.
+    """
+
+    anomaly_id: str
+    study: str
+    evaluation: str | None = None
+    eval_id: str | None = None
+    anomaly: Anomaly
+    over: float | None = None
+    actions: list[ActionRow] = []
+
+
+class AnomalyList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of anomalies, the one that was found last first.
+
+    Attributes
+    ----------
+    anomalies : list of AnomalyRow
+        Those of this page.
+    total, open : int
+        How many are as was asked for, and how many of these go on.
+    page, size : int
+        Number of this page, from 1, and how many a page has.
+    kinds : dict of str to int
+        How many there are of each kind, whichever was asked for.
+    actions : list of ActionRow
+        What was done in the studies asked for, the last first, whether an anomaly led to it or not; at most 200.
+    actions_total : int
+        How many of these there are.
+    problems : list of str
+        What could not be read of it, and what was left out because there is too much, in words.
+    """
+
+    anomalies: list[AnomalyRow]
+    total: int
+    page: int
+    size: int
+    open: int = 0
+    kinds: dict[str, int] = {}
+    actions: list[ActionRow] = []
+    actions_total: int = 0
+    problems: list[str] = []
 
 
 class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -309,6 +402,10 @@ class WorkflowDocument(msgspec.Struct, frozen=True, kw_only=True):
     samples, samples_read : int
         Rows of traces there are, and how many of them are in these numbers: while they are fewer, what traces tell is
         still being read and stands as null.
+    anomalies : list of AnomalyRow
+        What was found in it, the last first; at most 500.
+    actions : list of ActionRow
+        What was done in it, whether an anomaly led to it or not.
     """
 
     study: str
@@ -322,6 +419,8 @@ class WorkflowDocument(msgspec.Struct, frozen=True, kw_only=True):
     completeness: Completeness | None = None
     samples: int = 0
     samples_read: int = 0
+    anomalies: list[AnomalyRow] = []
+    actions: list[ActionRow] = []
 
 
 class MetricsDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -395,6 +494,8 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
         By attempt.
     parents, children : list of str
         Jobs before and after it.
+    anomalies : list of AnomalyRow
+        What was found in it, and on the hosts that its attempts ran on, the last first; at most 500.
     """
 
     study: str
@@ -403,6 +504,7 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     details: list[AttemptDetails] = []
     parents: list[str] = []
     children: list[str] = []
+    anomalies: list[AnomalyRow] = []
 
 
 class SeriesDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -452,6 +554,10 @@ class StudyChange(msgspec.Struct, frozen=True, kw_only=True):
         Those that are new or have changed.
     removed : list of str
         Keys of those that are gone.
+    anomalies : list of AnomalyRow
+        Those that are new or over now, or that something was done about; at most 100.
+    actions : list of ActionRow
+        Those that are new or have another state; at most 100.
     """
 
     summary: StudySummary
@@ -461,6 +567,16 @@ class StudyChange(msgspec.Struct, frozen=True, kw_only=True):
     front: list[str] = []
     outdated: int = 0
     unread: int = 0
+    anomalies: list[AnomalyRow] = []
+    actions: list[ActionRow] = []
+
+
+class AnomalyChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What moved in the anomalies of a study; fields as in `StudyChange`."""
+
+    study: str
+    anomalies: list[AnomalyRow] = []
+    actions: list[ActionRow] = []
 
 
 class WorkflowChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -474,6 +590,8 @@ class WorkflowChange(msgspec.Struct, frozen=True, kw_only=True):
         Of its jobs.
     samples, samples_read : int
         As in `WorkflowDocument`.
+    anomalies, anomalies_open : int
+        Found in it, and those of them that go on.
     """
 
     state: WorkflowState
@@ -483,6 +601,8 @@ class WorkflowChange(msgspec.Struct, frozen=True, kw_only=True):
     jobs_active: int = 0
     samples: int = 0
     samples_read: int = 0
+    anomalies: int = 0
+    anomalies_open: int = 0
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
     python -m tests.web.stores DIR
 
-writes all of them into DIR: `captures.db`, `defects.db`, and the studies `embedded`, `front`, `hostile` and `growing`.
+writes all of them into DIR: `captures.db`, `defects.db`, and the studies `embedded`, `front`, `hostile`, `found` and
+`growing`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from panorama_driver import sources
+from panorama_driver.analysis import Anomaly, as_event
 from panorama_driver.collector import SubmitDirFollower
 from panorama_driver.collector.darshan import summarise
 from panorama_driver.config import Scalar
@@ -29,9 +31,10 @@ from panorama_driver.store import Store, Via, open_store
 from panorama_driver.study import client
 from panorama_driver.study.journal import Journal
 from tests.captured import CAPTURES, LIVE, told_live
-from tests.conftest import PARABOLA
 from tests.metrics.runs import Run, captured
 from tests.web.defects import DEFECTS, renamed
+from tests.web.found import found, hostile_actions, hostile_anomalies
+from tests.web.studies import write_study
 
 DARSHAN = "darshan-logs"
 """Label of the run of the captures store that the recorded Darshan logs were given to."""
@@ -39,25 +42,6 @@ EMBEDDED_X = (0.0, 0.2, 0.3, 0.5, 1.3)
 FAILING_X = 0.9
 FRONT_X = (-0.5, 0.0, 0.3, 0.6, 1.0)
 """Of the two objectives (x - 0.3) squared and x, both made small, the front is where x is 0.3 or less."""
-
-_STUDY_IN = """\
-# Where is the parabola smallest?
-method
-  list_parameter_study
-    list_of_points {points}
-variables
-  continuous_design 1
-    descriptors 'x'
-interface
-  analysis_drivers 'panorama-driver'
-    fork
-  analysis_components 'study.yml'
-responses
-  objective_functions {objectives}
-    descriptors {names}
-  no_gradients
-  no_hessians
-"""
 
 
 # --- recorded runs ---------------------------------------------------------------------------------------------------
@@ -115,7 +99,7 @@ def defects(path: Path) -> Path:
 
 def embedded(home: Path) -> Path:
     """A study of several evaluations, one of them failing, that the embedded engine has run."""
-    _write_study(home, {"y": "{output: result.json, value: y}"}, EMBEDDED_X)
+    write_study(home, {"y": "{output: result.json, value: y}"}, EMBEDDED_X)
     requests = [_request(number, ("y",), x=x) for number, x in enumerate(EMBEDDED_X, 1)]
     requests.append(_request(len(requests) + 1, ("y",), x=FAILING_X, trouble="fail"))
     _evaluate(home, requests)
@@ -125,29 +109,17 @@ def embedded(home: Path) -> Path:
 def front(home: Path) -> Path:
     """A study with two objectives that the embedded engine has run."""
     responses = {"y": "{output: result.json, value: y}", "effort": "{output: result.json, value: 'inputs[0]'}"}
-    _write_study(home, responses, FRONT_X)
+    write_study(home, responses, FRONT_X)
     _evaluate(home, [_request(number, tuple(responses), x=x) for number, x in enumerate(FRONT_X, 1)])
     return home
 
 
 def begin_slow(home: Path, count: int, pause: float) -> Callable[[], None]:
     """Start a real study of `count` evaluations, each of which takes `pause` [s] and more; the answer ends it."""
-    _write_study(home, {"y": "{output: result.json, value: y}"}, range(count), f"options: {{pause: {pause}}}\n")
+    write_study(home, {"y": "{output: result.json, value: y}"}, range(count), f"options: {{pause: {pause}}}\n")
     requests = [_request(number, ("y",), x=float(number)) for number in range(1, count + 1)]
     client.evaluate(str(home / "study.yml"), requests, lambda words: None, until_handed=True)
     return partial(_stop, home)
-
-
-def _write_study(home: Path, responses: dict[str, str], points: Iterable[float], more: str = "") -> None:
-    home.mkdir()
-    asked = "".join(f"  {name}: {where}\n" for name, where in responses.items())
-    (home / "study.yml").write_text(
-        f"workflow: {PARABOLA}\nresponses:\n{asked}  makespan: workflow.makespan\n"
-        f"monitoring: {{interval: 0.1 s}}\ntimeout: 60 s\n{more}"
-    )
-    names = " ".join(f"'{name}'" for name in responses)
-    listed = " ".join(map(str, points))
-    (home / "study.in").write_text(_STUDY_IN.format(points=listed, objectives=len(responses), names=names))
 
 
 def _request(number: int, asked: tuple[str, ...], **variables: Scalar) -> dict[str, Any]:
@@ -181,7 +153,7 @@ class Growing:
     """
 
     def __init__(self, home: Path) -> None:
-        _write_study(home, {"y": "{output: result.json, value: y}"}, ())
+        write_study(home, {"y": "{output: result.json, value: y}"}, ())
         self.home = home
         folder = home / client.FOLDER
         folder.mkdir(mode=0o700)
@@ -222,6 +194,10 @@ class Growing:
     def put(self, number: int, run: Run) -> None:
         """Put what a run tells into the store, as events of an evaluation's workflow."""
         self._store.put(renamed(run, self.wf_uuid(number), f"growing-{number}"))
+
+    def find(self, *anomalies: Anomaly) -> None:
+        """Put anomalies into the store, as a detector does."""
+        self._store.put(map(as_event, anomalies))
 
     @staticmethod
     def wf_uuid(number: int) -> str:
@@ -277,13 +253,14 @@ MARK = "pwned"
 def hostile(home: Path) -> Path:
     """A study in which everything that a job or a user may name is hostile."""
     folder = home / client.FOLDER
-    _write_study(home, {"y": "{output: result.json, value: y}"}, ())
+    write_study(home, {"y": "{output: result.json, value: y}"}, ())
     folder.mkdir(mode=0o700)
     journal = Journal(folder)
     with open_store(folder / "store.db") as store:
         for number, (name, text) in enumerate(HOSTILE.items(), 1):
             wf_uuid = str(uuid.uuid5(uuid.NAMESPACE_URL, f"hostile {name}"))
             store.put(renamed(_hostile_run(text), wf_uuid, text))
+            store.put(hostile_anomalies(wf_uuid, text))
             given: dict[str, Any] = {"eval_id": str(number), "variables": {"x": 0.1 * number, "name": text}}
             if number % 2:
                 given |= {"state": "failed", "message": text}
@@ -291,6 +268,7 @@ def hostile(home: Path) -> Path:
                 given |= {"state": "succeeded", "responses": {"y": float(number), HOSTILE["image"]: float(number)}}
             journal.record(f"hostile-{name}", wf_uuid=wf_uuid, **given)
     journal.close()
+    hostile_actions(folder, HOSTILE.values())
     return home
 
 
@@ -325,6 +303,7 @@ def main() -> None:
     embedded(folder / "embedded")
     front(folder / "front")
     hostile(folder / "hostile")
+    found(folder / "found")
     with Growing(folder / "growing") as study:
         for number in range(1, 4):
             key = study.begin(number, x=number / 10)

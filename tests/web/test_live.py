@@ -22,7 +22,7 @@ import pytest
 
 from panorama_driver.errors import StoreError
 from panorama_driver.web import Dashboard, Library, _live
-from panorama_driver.web._library import Change
+from panorama_driver.web._changes import Change
 from panorama_driver.web._live import Hub
 from panorama_driver.web.documents import StudyChange, WorkflowChange
 from tests.web.serving import Event, ask, eventually, streaming

@@ -21,6 +21,7 @@ from panorama_driver.store import open_store
 from panorama_driver.web._library import Library
 from panorama_driver.web._offline import modules, write_study, write_workflow
 from tests.metrics.runs import Run
+from tests.web import found
 from tests.web.defects import DEFECTS, renamed
 from tests.web.stores import HOSTILE, Growing
 
@@ -85,9 +86,9 @@ def test_a_report_of_a_run_holds_its_documents_by_the_addresses_of_the_pages(lib
     contents = write_workflow(library, study, run, tmp_path / "run.html")
     held, where = documents(tmp_path / "run.html"), f"studies/{study}/workflows/{run}"
     attempts = {f"{where}/series?job=a&attempt={attempt}" for attempt in (3, 4)}
-    assert (
-        set(held) == {"studies", "start", where, f"{where}/series", f"{where}/transfers", f"{where}/jobs/a"} | attempts
-    )
+    found = {"anomalies", f"studies/{study}/anomalies"}
+    own = {"studies", "start", where, f"{where}/series", f"{where}/transfers", f"{where}/jobs/a"}
+    assert set(held) == own | found | attempts
     assert held["start"] == where
     assert [attempt["bytes_read"] for attempt in held[f"{where}/jobs/a"]["job"]["attempts"]] == [100, 30]
     assert contents.size == (tmp_path / "run.html").stat().st_size
@@ -243,3 +244,22 @@ def test_the_command_says_what_it_cannot_do(
     done = report(*(str(store) if word == "STORE" else word for word in words))
     assert told in str(done.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_holds_what_was_found_and_what_was_done(tmp_path: Path) -> None:
+    with Library([found.found(tmp_path / "found")], cache=None) as library:
+        study = study_of(library)
+        write_study(library, study, tmp_path / "study.html")
+        write_workflow(library, study, found.wf_uuid(1), tmp_path / "run.html")
+    whole, run = documents(tmp_path / "study.html"), documents(tmp_path / "run.html")
+    for held in (whole, run):
+        assert [row["anomaly"]["kind"] for row in held["anomalies"]["anomalies"]] == [
+            "slow_host",
+            "leaking",
+            "throttled",
+        ]
+        assert held["anomalies"] == held[f"studies/{study}/anomalies"]
+    assert [row["action"]["what"] for row in whole["anomalies"]["actions"]][-1] == "avoid_host"
+    assert [row["action"]["what"] for row in run["anomalies"]["actions"]] == ["retry_attempt"]
+    of_job = run[f"studies/{study}/workflows/{found.wf_uuid(1)}/jobs/prepare"]["anomalies"]
+    assert [row["anomaly"]["kind"] for row in of_job] == ["slow_host"]

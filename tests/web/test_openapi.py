@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from panorama_driver.web import Dashboard, Library
 from panorama_driver.web._app import Application
 from panorama_driver.web._openapi import document
+from tests.web.found import found
 from tests.web.serving import ask
 from tests.web.stores import defects, embedded, hostile
 
@@ -44,7 +45,8 @@ def write() -> None:
 @pytest.fixture(scope="module")
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     folder = tmp_path_factory.mktemp("studies")
-    paths = [embedded(folder / "embedded"), hostile(folder / "hostile"), defects(folder / "defects.db")]
+    paths = [embedded(folder / "embedded"), hostile(folder / "hostile"), found(folder / "found")]
+    paths.append(defects(folder / "defects.db"))
     with Library(paths, cache=None) as library, Dashboard(library, port=0) as serving:
         yield serving
 
@@ -90,6 +92,8 @@ def test_what_exists_is_answered_as_described(operation: Any, dashboard: Dashboa
         if operation.path.endswith("/series"):
             case.query = {**case.query, "job": of["job"]}  # an attempt is one of a job
             case.query.pop("attempt", None)
+        if operation.path == "/api/anomalies":
+            case.query = {**case.query, "study": of["study"]}
         answer = case.call_and_validate(base_url=dashboard.url.rstrip("/"))
         seen[answer.status_code] += 1
 

@@ -11,10 +11,12 @@ const PAGES = {
   workflow: () => import("./pages/workflow.js"),
   job: () => import("./pages/job.js"),
   transfers: () => import("./pages/transfers.js"),
+  anomalies: () => import("./pages/anomalies.js"),
 };
 const SHAPES = [
   ["studies", []],
   ["studies", ["studies"]],
+  ["anomalies", ["anomalies"]],
   ["study", ["studies", ":study"]],
   ["workflow", ["studies", ":study", "workflows", ":workflow"]],
   ["transfers", ["studies", ":study", "workflows", ":workflow", "transfers"]],
@@ -105,9 +107,9 @@ function crumbs({ page, study, workflow, job }) {
   if (study) links.push(h("a", { href: source.link("studies", study) }, study));
   if (workflow) links.push(h("a", { href: source.link("studies", study, "workflows", workflow), title: workflow }, workflow.slice(0, 8)));
   if (job) links.push(h("span", {}, job));
-  if (page === "transfers") links.push(h("span", {}, "transfers"));
+  if (page === "transfers" || page === "anomalies") links.push(h("span", {}, page));
   fill(document.getElementById("path"), ...joined(links, " › "));
-  document.title = [job ?? (page === "transfers" ? "transfers" : null), workflow?.slice(0, 8), study, "panorama"].filter(Boolean).join(" · ");
+  document.title = [job ?? (page === "transfers" || page === "anomalies" ? page : null), workflow?.slice(0, 8), study, "panorama"].filter(Boolean).join(" · ");
 }
 
 function sorry(problem) {
@@ -195,6 +197,7 @@ addEventListener("popstate", () => source.live && move());
 addEventListener("pageshow", ({ persisted }) => persisted && show());
 addEventListener("hashchange", () => source.live || move());
 document.querySelector("a.brand").setAttribute("href", source.link());
+document.querySelector("a.to-anomalies").setAttribute("href", source.link("anomalies"));
 document.querySelector("a.skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

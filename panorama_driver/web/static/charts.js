@@ -31,14 +31,15 @@ export function library() {
  *
  * `traces` are the chart library's, without colours; `time` tells that x is [s since 1970]; `bins` in one, the width of
  * its bins, draws it as steps that begin at x. `size` is the unit, `B` or `B/s`, of an axis of bytes. Gives the panel, with `update(traces)` to draw it anew. With no traces it
- * says `reason`, with null that they are being read.
+ * says `reason`, with null that they are being read. `update(traces, reason, spans)` shades spans of time as well:
+ * { id, kind, since, found, to, words, quietly } in [s since 1970], with a line where each was found.
  */
 export function chart(name, title, traces, { unit = "", x = "", size = "", time = false, layout = {}, reason = "", note = null, on = {} } = {}) {
   const place = h("div", { class: "chart", role: "img", "aria-label": title });
   const made = panel(name, title, note && h("p", { class: "note" }, note), place);
-  const asked = { name, place, time, on, layout, x, unit, size };
+  const asked = { name, place, time, on, layout, x, unit, size, spans: [] };
   place.addEventListener("pointerdown", () => hold(asked));
-  made.update = (now, why = reason) => paint(asked, now, why);
+  made.update = (now, why = reason, spans = []) => paint(Object.assign(asked, { spans }), now, why);
   made.painted = made.update(traces);
   return made;
 }
@@ -53,7 +54,7 @@ async function paint(asked, traces, reason) {
     fill(asked.place, traces ? h("p", { class: "nothing" }, "unknown: ", reason || "there is nothing to draw") : h("p", { class: "waiting-for" }, "reading …"));
     return;
   }
-  panels[asked.name] = { traces };
+  panels[asked.name] = asked.spans.length ? { traces, spans: asked.spans } : { traces };
   const Plotly = await library();
   await asked.held;
   if (asked.traces !== traces || !asked.place.isConnected) return;
@@ -114,7 +115,16 @@ function stepped(trace) {
   return { ...trace, x: [...trace.x, trace.x.at(-1) + trace.bins], y: [...trace.y, trace.y.at(-1)], line: { shape: "hv", ...trace.line } };
 }
 
-function layout({ layout: own, x, unit, size, time, traces }) {
+/** When something was not as it should be: shaded, with a line where it was found, and a word. */
+function shaded(spans, color) {
+  const across = { xref: "x", yref: "paper", y0: 0, y1: 1, layer: "below" };
+  const fills = spans.map(({ since, to, quietly }) => ({ ...across, type: "rect", x0: onAxis(since), x1: onAxis(to), fillcolor: color, opacity: quietly ? 0.06 : 0.16, line: { width: 0 } }));
+  const lines = spans.filter(({ found }) => found !== null).map(({ found }) => ({ ...across, type: "line", x0: onAxis(found), x1: onAxis(found), line: { color, width: 1.5, dash: "dot" } }));
+  const words = spans.map(({ since, words: text }, i) => ({ x: onAxis(since), xref: "x", y: 1, yref: "paper", xanchor: "left", yanchor: "top", yshift: -13 * (i % 4), text: plain(text), showarrow: false, font: { color, size: 11 } }));
+  return { shapes: [...fills, ...lines], annotations: words };
+}
+
+function layout({ layout: own, x, unit, size, time, traces, spans }) {
   const style = getComputedStyle(document.documentElement);
   const ink = style.getPropertyValue("--ink").trim();
   const grid = style.getPropertyValue("--line").trim();
@@ -128,6 +138,7 @@ function layout({ layout: own, x, unit, size, time, traces }) {
     font: { color: ink, family: "system-ui, sans-serif", size: 12 },
     hoverlabel: { bgcolor: style.getPropertyValue("--paper").trim(), font: { color: ink } },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom" },
+    ...shaded(spans, style.getPropertyValue("--anomaly").trim()),
     modebar: { bgcolor: "transparent", color: style.getPropertyValue("--soft").trim(), activecolor: ink },
     ...own,
     xaxis: { ...axis, title: { text: plain(x) }, ...(time ? { type: "date" } : {}), ...own.xaxis },

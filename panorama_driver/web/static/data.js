@@ -25,6 +25,8 @@ function address(...parts) {
 class Pages {
   studies(query = {}) { return this.get("studies", query); }
   study(study) { return this.get(address("studies", study)); }
+  anomalies(query = {}) { return this.get("anomalies", query); }
+  anomaliesOf(study, query = {}) { return this.get(address("studies", study, "anomalies"), query); }
   workflow(study, wf) { return this.get(address("studies", study, "workflows", wf)); }
   series(study, wf, query = {}) { return this.get(address("studies", study, "workflows", wf, "series"), query); }
   job(study, wf, job) { return this.get(address("studies", study, "workflows", wf, "jobs", job)); }
@@ -83,6 +85,11 @@ class Report extends Pages {
   api() { return null; }
 
   studies() { return this.get("studies"); }
+
+  /** All that were put into it, whichever are asked for. */
+  anomalies() { return super.anomalies(); }
+
+  anomaliesOf(study) { return super.anomaliesOf(study); }
 
   /** The width of bins was chosen when the report was made. */
   series(study, wf, { width, ...query } = {}) { return super.series(study, wf, query); }

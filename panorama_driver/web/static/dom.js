@@ -20,6 +20,11 @@ export function visible(text) {
   return text.replace(UNSEEN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
+/** The first `most` characters of what may be very long. */
+export function short(name, most = 24) {
+  return name.length > most ? `${name.slice(0, most - 1)}…` : name;
+}
+
 /** Put `children` in the place of what was there. */
 export function fill(node, ...children) {
   node.replaceChildren(...shown(children));
@@ -30,7 +35,7 @@ export function fill(node, ...children) {
 export const panels = ((globalThis.panorama ??= {}).panels ??= {});
 
 const STOPS = ":is(a[href], button, input, select, summary, [tabindex]):not(:disabled)";
-const OWNER = "[data-study], [data-job], [data-evaluation], [data-transfer]";
+const OWNER = "[data-study], [data-job], [data-evaluation], [data-transfer], [data-anomaly]";
 
 /** Fill a place anew, only if what it shows has changed; the keyboard stays where it was. */
 export function renew(node, data, made) {
@@ -55,8 +60,8 @@ export function refocused(node, act) {
 
 /** What tells one stop of the keyboard from others. */
 function marked(stop) {
-  const { study, job, evaluation, transfer } = stop.closest(OWNER)?.dataset ?? {};
-  return JSON.stringify([stop.localName, stop.getAttribute("href"), stop.dataset.metric, study, job, evaluation, transfer]);
+  const { study, job, evaluation, transfer, anomaly } = stop.closest(OWNER)?.dataset ?? {};
+  return JSON.stringify([stop.localName, stop.getAttribute("href"), stop.dataset.metric, study, job, evaluation, transfer, anomaly]);
 }
 
 /** A row of links, buttons or words with the separator between them. */

@@ -25,6 +25,10 @@ export const STATES = {
   unreadable: { word: "unreadable", sign: "✗", tone: "failed" },
   cancelled: { word: "cancelled", sign: "⊘", tone: "failed" },
   interrupted: { word: "interrupted", sign: "⊘", tone: "failed" },
+  stopped: { word: "ended early", sign: "■", tone: "stopped" },
+  intended: { word: "intended", sign: "◔", tone: "queued" },
+  done: { word: "done", sign: "✓", tone: "done" },
+  undone: { word: "taken back", sign: "↶", tone: "waiting" },
 };
 
 const ORIGINS = {
@@ -127,6 +131,7 @@ export function origin(from) {
 export function time(moment, name = "time", reason = "") {
   if (moment === null || moment === undefined) return unknown(name, reason);
   const date = new Date(moment * 1000);
+  if (Number.isNaN(date.getTime())) return unknown(name, "no calendar has that moment");
   return h("time", { datetime: date.toISOString(), title: utc(moment), "data-metric": name, "data-value": String(moment) }, local(moment));
 }
 

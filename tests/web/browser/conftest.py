@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.web import stores
+from tests.web import found, stores
 
 from . import browser as browsers
 from .browser import Browser
@@ -34,6 +34,7 @@ class Stores(NamedTuple):
     embedded: Path
     front: Path
     hostile: Path
+    found: Path
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Stores:
         stores.embedded(folder / "embedded"),
         stores.front(folder / "front"),
         stores.hostile(folder / HOSTILE_NAME),
+        found.found(folder / "found"),
     )
 
 

@@ -61,6 +61,22 @@ def test_a_workflow_its_jobs_and_its_transfers(browser: Browser, server: Served,
     assert browser.fits()
 
 
+def test_what_was_found_and_what_was_done(browser: Browser, server: Served) -> None:
+    """Of every run: kinds are ours, all else is text, also once all cards are open."""
+    browser.open("anomalies", "anomalies")
+    browser.js("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    for name, text in HOSTILE.items():
+        assert _shows(browser, text), name
+    assert "tell of no anomaly" in browser.text()
+    assert browser.values("since", anomaly="*") != []
+    assert browser.alive() == []
+    browser.size(390, 844)
+    assert browser.fits()
+    browser.visit(server.path(HOSTILE_NAME), "study")
+    browser.wait(lambda: browser.values("message", anomaly="*"), "the panel of the study")
+    assert browser.alive() == []
+
+
 def test_the_net_would_catch_what_comes_alive(anywhere: Browser, server: Served) -> None:
     """Elements, handlers and links made of hostile names are found, though the policy lets none of them act."""
     browser = anywhere.at(server.base)

@@ -30,14 +30,19 @@ PAGES = {
     "job-retried": ("job", ("captures.db", "mini-fail", "jobs", "sh_ID0000002")),
     "transfers-mini": ("transfers", (*MINI, "transfers")),
     "transfers-globus": ("transfers", ("defects.db", "defect-10: of the progress of a Globus transfer", "transfers")),
+    "anomalies": ("anomalies", ("anomalies",)),
+    "study-found": ("study", ("found",)),
+    "workflow-found": ("workflow", ("found", "1")),
+    "workflow-stopped": ("workflow", ("found", "3")),
+    "job-found": ("job", ("found", "1", "jobs", "simulate")),
     "transfers-none": ("transfers", ("captures.db", "demo", "transfers")),
 }
 """Name of the module, and what address it has."""
 
 
 def address(server: Served, where: tuple[str, ...]) -> str:
-    if not where:
-        return ""
+    if where in ((), ("anomalies",)):
+        return "".join(where)
     name, *more = where
     if more:
         more[0] = next(label for label in server.runs(name) if label.startswith(more[0]))

@@ -1,5 +1,7 @@
 // A job: its attempts side by side, the chosen one over time, what Darshan and the network say of it, and what it said itself.
 
+import { AnomalyList } from "../anomalies/list.js";
+import { spansOf } from "../anomalies/spans.js";
 import { Again } from "../again.js";
 import { chart } from "../charts.js";
 import { Failure } from "../data.js";
@@ -52,10 +54,12 @@ class Page {
     this.chooser = h("div", { class: "bar", role: "group", "aria-label": "Attempt shown below" });
     this.charts = charts();
     this.darshan = darshanPanels();
+    this.anomalies = new AnomalyList("anomalies", { source, attemptsOn: (host) => this.attemptsOn(host) });
+    this.found = wide(panel("anomalies", "Anomalies", this.anomalies.node));
     this.tcp = h("div");
     this.words = h("div", { class: "panels wide" });
     this.whole = h("div", { "data-study": place.study, "data-workflow": place.workflow, "data-job": place.job }, this.again.trouble, this.head,
-      h("div", { class: "panels" }, wide(panel("attempts", "Attempts", h("p", { class: "note" }, "ⁱ tells where a number came from, unknown tells why: by the mouse, a touch, or the keyboard."), this.cards)), this.tasks),
+      h("div", { class: "panels" }, this.found, wide(panel("attempts", "Attempts", h("p", { class: "note" }, "ⁱ tells where a number came from, unknown tells why: by the mouse, a touch, or the keyboard."), this.cards)), this.tasks),
       this.chooser,
       h("div", { class: "panels" }, Object.values(this.charts), this.darshan, wide(panel("tcp", "TCP connections", this.tcp)), this.words));
   }
@@ -82,6 +86,8 @@ class Page {
     renew(this.head, [now.job, now.parents, now.children], () => head(now, this.place, this.source));
     attemptCards(this.cards, now.job.attempts, this.before?.job.attempts);
     if (!now.job.attempts.length) fill(this.cards, h("p", { class: "nothing" }, "It was never submitted."));
+    this.found.hidden = !now.anomalies.length;
+    this.anomalies.update(now.anomalies);
     this.tasks.hidden = now.job.tasks.length < 2;
     renew(this.tasks, now.job.tasks, () => wide(panel("tasks", `Tasks of its last attempt (${now.job.tasks.length})`, taskTable(now.job.tasks))));
     this.drawChooser();
@@ -95,6 +101,19 @@ class Page {
       h("span", {}, "Below: attempt"),
       numbers.map((number) => h("button", { type: "button", "data-choose": number, "aria-pressed": String(number === this.chosen), on: { click: () => this.choose(number) } }, number)),
     ]);
+  }
+
+  /** Attempts of this job on a host. */
+  attemptsOn(host) {
+    const { job } = this.document;
+    return job.attempts.filter((attempt) => attempt.host === host).map(({ attempt }) => ({ job_id: job.job_id, attempt }));
+  }
+
+  /** When the chosen attempt was not as it should be. */
+  spans() {
+    const { job, anomalies } = this.document;
+    const attempt = job.attempts.find((one) => one.attempt === this.chosen);
+    return attempt ? spansOf(anomalies, job.job_id, attempt) : [];
   }
 
   drawChosen() {
@@ -122,7 +141,7 @@ class Page {
     const asked = this.chosen;
     try {
       const { series } = await this.source.series(study, workflow, { job, attempt: asked });
-      if (asked === this.chosen) paint(this.charts, series);
+      if (asked === this.chosen) paint(this.charts, series, "", this.spans());
     } catch (problem) {
       if (!(problem instanceof Failure)) throw problem;
       if (asked === this.chosen) paint(this.charts, null, problem.message);
@@ -169,8 +188,8 @@ function charts() {
 }
 
 /** Draw the charts of an attempt; without a series, say why there is none. */
-function paint(shown, series, reason = "") {
-  const draw = (one, columns, way = binned, more = {}, from = series) => (from ? one.update(way(from, columns, more), lacking(from, columns)) : one.update([], reason));
+function paint(shown, series, reason = "", spans = []) {
+  const draw = (one, columns, way = binned, more = {}, from = series) => (from ? one.update(way(from, columns, more), lacking(from, columns), spans) : one.update([], reason));
   const waits = series && { ...series, io_wait_per_thread: ratio(series, "io_wait", "threads"), reasons: { ...series.reasons, io_wait_per_thread: series.reasons.io_wait ?? series.reasons.threads } };
   draw(shown.cpu, CPU, binned, STACKED);
   draw(shown.cpuTotal, CPU, totals, STACKED);

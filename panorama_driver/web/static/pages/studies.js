@@ -3,7 +3,7 @@
 import { fill, h, refocused } from "../dom.js";
 import { short } from "../study/evaluations.js";
 import { state, time, unknown, value } from "../format.js";
-import { best, counts, duration } from "../study/summary.js";
+import { anomaliesOf, best, counts, duration } from "../study/summary.js";
 
 const SIZE = 50;
 const PATIENCE = 250; // [ms] after the last key before the search goes on
@@ -71,7 +71,7 @@ class Studies {
     const [length, why] = duration(study);
     const link = h("a", { href: this.source.link("studies", study.study), title: study.home, class: "name" }, short(study.name, 60));
     const row = h("tr", { "data-study": study.study, "data-state": study.state },
-      cell("study", link), cell("state", state(study.state)), cell("workflow", h("div", { class: "made" }, this.made(study))),
+      cell("study", link), cell("state", h("div", {}, state(study.state), h("div", {}, anomaliesOf(study, this.source)))), cell("workflow", h("div", { class: "made" }, this.made(study))),
       cell("evaluations", study.state === "unreadable" ? unknown("evaluations", study.problem ?? "") : counts(study)), cell("best so far", best(study)),
       cell("started", time(study.started, "started", why)), cell("duration", value("duration", length, "s", why)));
     return h("tbody", { class: "study-rows" }, row, study.problem && h("tr", { class: "why" }, h("td", { colspan: COLUMNS.length }, h("p", { class: "problem" }, study.problem))));

@@ -4,6 +4,7 @@ import { queryOf, viewOf } from "../study/address.js";
 import { Brush } from "../study/brush.js";
 import { fill, h } from "../dom.js";
 import { Evaluations } from "../study/evaluations.js";
+import { Found } from "../study/found.js";
 import { drawHead, ticked } from "../study/head.js";
 import { Parallel } from "../study/parallel.js";
 import { Pareto } from "../study/pareto.js";
@@ -37,10 +38,12 @@ class Study {
     this.head = h("div", { class: "head" });
     this.chosen = h("div", { class: "chosen", role: "status" });
     this.trouble = h("p", { class: "problem", role: "alert" });
+    this.found = new Found(this.name, source);
     this.sheet = h("div", { class: "panels" });
     this.clock = setInterval(() => ticked(this.head, this.evaluations.document.summary), 1000);
     view.dataset.study = place.study;
-    fill(view, this.trouble, this.head, this.chosen, this.sheet);
+    fill(view, this.trouble, this.head, this.chosen, this.sheet, h("div", { class: "panels below" }, this.found.node));
+    this.found.update(document.summary);
     this.themed = () => {
       this.panels.parallel?.update();
       this.charts();
@@ -56,6 +59,7 @@ class Study {
     for (const timer of this.timers.values()) clearTimeout(timer);
     globalThis.document.removeEventListener("panorama-theme", this.themed);
     this.turn = null;
+    this.found.end();
     this.finish();
   }
 
@@ -127,6 +131,7 @@ class Study {
 
   /** What came live; new columns, or a gap in the stream, and all is read again. */
   async heard(topic, data) {
+    if (topic === null || data.anomalies.length || data.actions.length) this.found.update(data?.summary ?? this.evaluations.document.summary);
     if (topic === null || (data.evaluations.length && !this.evaluations.rows.length) || !this.evaluations.merge(data)) return this.again();
     if (!this.timers.has("live")) this.later("live", this.evaluations.rows.length > MANY ? PATIENCE : SETTLED, () => this.undisturbed("live", () => this.refresh()));
   }
@@ -149,6 +154,7 @@ class Study {
     this.later("again", SETTLED, async () => {
       try {
         const now = await this.source.study(this.name);
+        this.found.update(now.summary);
         this.undisturbed("again", () => this.replace(now));
         fill(this.trouble);
       } catch (problem) {

@@ -1,5 +1,8 @@
 // A workflow run: its jobs as a DAG and over time, its numbers, what failed, what made it, and how complete its events are.
 
+import { actionList } from "../anomalies/actions.js";
+import { numberOf } from "../anomalies/kinds.js";
+import { AnomalyList } from "../anomalies/list.js";
 import { Again } from "../again.js";
 import { Failure } from "../data.js";
 import { fill, h, panel, renew, wide } from "../dom.js";
@@ -39,6 +42,9 @@ class Page {
     this.dag = new Dag(link);
     this.gantt = new Gantt(link, source.live);
     this.jobs = jobTable(link);
+    this.anomalies = new AnomalyList("anomalies", { source, attemptsOn: (host) => this.attemptsOn(host) });
+    this.done = h("div");
+    this.found = wide(panel("anomalies", "Anomalies", this.anomalies.node, this.done));
     this.overTime = overTime();
     this.parts = Object.fromEntries(["head", "tiles", "reading", "times", "numbers", "failures", "provenance", "completeness", "transfers"].map((name) => [name, h("div")]));
     this.parts.reading.setAttribute("role", "status");
@@ -49,7 +55,7 @@ class Page {
     const { place, parts } = this;
     return h("div", { "data-study": place.study, "data-workflow": place.workflow }, this.again.trouble, parts.head, parts.reading, parts.tiles,
       h("div", { class: "panels" },
-        wide(panel("dag", "Jobs and what they wait for", this.dag.element)), wide(panel("gantt", "Attempts over time", this.gantt.element)),
+        wide(panel("dag", "Jobs and what they wait for", this.dag.element)), wide(panel("gantt", "Attempts over time", this.gantt.element)), this.found,
         panel("times", "Where the time went", parts.times), panel("failures", "Failures", parts.failures), wide(panel("characteristics", "Characteristics", parts.numbers)),
         this.overTime.panels, wide(panel("jobs", "Jobs", this.jobs.node)),
         panel("provenance", "Provenance", parts.provenance), panel("completeness", "Completeness of the data", parts.completeness)));
@@ -58,6 +64,11 @@ class Page {
   jobLink(job, attempt = null) {
     const { study, workflow } = this.place;
     return this.source.link("studies", study, "workflows", workflow, "jobs", job) + (attempt !== null && this.source.live ? `?attempt=${attempt}` : "");
+  }
+
+  /** Attempts of all jobs on a host. */
+  attemptsOn(host) {
+    return this.now.jobs.flatMap((job) => job.attempts.filter((attempt) => attempt.host === host).map(({ attempt }) => ({ job_id: job.job_id, attempt })));
   }
 
   async read() {
@@ -74,17 +85,28 @@ class Page {
   draw() {
     const { now, parts } = this;
     const { metrics } = now;
-    renew(parts.head, [metrics.state, metrics.label, metrics.start, metrics.end, metrics.makespan, now.evaluation, now.jobs.map((job) => job.failure)], () => this.head());
+    renew(parts.head, [metrics.state, metrics.label, metrics.start, metrics.end, metrics.makespan, now.evaluation, now.anomalies.map(({ anomaly_id: id, over }) => [id, over]), now.jobs.map((job) => job.failure)], () => this.head());
     renew(parts.reading, [now.samples, now.samples_read], () => (now.samples_read < now.samples ? [h("p", { class: "reading" }, `reading traces: ${progress(now.samples, now.samples_read)}`, h("progress", { max: now.samples, value: now.samples_read, "aria-hidden": "true" }))] : []));
     renew(parts.tiles, [metrics, now.samples_read < now.samples && now.samples_read], () => this.tiles());
-    this.dag.update(now.jobs, now.edges, metrics.critical_path_jobs);
-    this.gantt.update(now.jobs, metrics);
+    this.dag.update(now.jobs, now.edges, metrics.critical_path_jobs, now.anomalies);
+    this.gantt.update(now.jobs, metrics, now.anomalies);
+    this.drawAnomalies();
     renew(parts.times, [now.times, metrics.state], () => shares(now.times, metrics.end === null));
     renew(parts.failures, now.jobs.filter((job) => job.state === "failed" || job.attempts.length > 1), () => failures(now.jobs, (job, attempt) => this.jobLink(job, attempt)));
     renew(parts.numbers, [metrics, now.samples, now.samples_read], () => characteristics(now));
     renew(parts.provenance, [now.provenance, metrics.label], () => provenance(now));
     renew(parts.completeness, [now.completeness, now.samples_read < now.samples], () => completeness(now.completeness, now.samples_read < now.samples ? "traces are still being read" : ""));
     this.jobs.show(now.jobs);
+  }
+
+  /** What was found in it, and what was done that answers none of that. */
+  drawAnomalies() {
+    const { anomalies, actions } = this.now;
+    const told = new Set(anomalies.flatMap((row) => row.actions.map(({ action }) => action.action_id)));
+    const others = actions.filter(({ action }) => !told.has(action.action_id));
+    this.found.hidden = !anomalies.length && !others.length;
+    this.anomalies.update(anomalies);
+    renew(this.done, others, () => (others.length ? [h("h3", {}, "What else was done"), actionList(others, this.source)] : []));
   }
 
   head() {
@@ -95,6 +117,7 @@ class Page {
       ["study", study, evaluation && [", evaluation ", value("evaluation", evaluation.eval_id)]],
       evaluation && ["parameters", of(evaluation.variables, "parameter")], evaluation && ["responses", of(evaluation.responses, "response")],
       ["time", time(metrics.start, "start", reason(this.now, "start")), metrics.state === "running" ? ", still running" : [" to ", time(metrics.end, "end", reason(this.now, "end"))]],
+      this.now.anomalies.length > 0 && ["anomalies", h("button", { type: "button", class: "plain", on: { click: () => this.found.scrollIntoView() } }, numberOf(this.now.anomalies.length)), `, ${this.now.anomalies.filter(({ over }) => over === null).length} going on`],
       ["run", h("span", { class: "mono", "data-metric": "wf_uuid", "data-value": wf_uuid }, wf_uuid)], ["transfers", this.parts.transfers],
     ];
     const shown = lines.filter((line) => line && line.slice(1).flat().length);

@@ -1,5 +1,6 @@
 // The evaluations of a study as columns: what every panel of its page reads, and what live changes are put into.
 
+import { short } from "../dom.js";
 import { exact, text, words } from "../format.js";
 import { compared } from "../rows.js";
 
@@ -79,6 +80,11 @@ export class Evaluations {
     return row.message || (row.read ? "nobody told" : "its workflow is still being read");
   }
 
+  /** Whether a value is a lower bound only: of a response of an evaluation that was ended early. */
+  bound(row, column) {
+    return row.state === "stopped" && column.kind === "response";
+  }
+
   /** All values of a column, in the order of the rows. */
   values(column) {
     return this.once(`values ${column.id}`, () => this.rows.map((row, place) => this.value(row, column, place)));
@@ -119,6 +125,8 @@ export class Evaluations {
   }
 }
 
+export { short };
+
 /** What stands for an evaluation: in a store without a study, a workflow run. */
 function unitOf({ kind }) {
   return kind === "store" ? "workflow run" : "evaluation";
@@ -146,11 +154,6 @@ export function shown(value, column, { brief = false, precision = 3 } = {}) {
 export function heading(column) {
   const name = column.title ?? (column.kind === "metric" || column.kind === "own" ? words(column.name) : column.name);
   return column.twice && column.kind === "metric" ? `${name} (measured)` : name;
-}
-
-/** The first `most` characters of what may be very long. */
-export function short(name, most = 24) {
-  return name.length > most ? `${name.slice(0, most - 1)}…` : name;
 }
 
 function readable(column, index) {

@@ -3,7 +3,7 @@
 import { fill, h, renew } from "../dom.js";
 import { counted, exact, state, terms, tile, time, unknown, value } from "../format.js";
 import { short, shown } from "./evaluations.js";
-import { best, counts, duration } from "./summary.js";
+import { anomaliesOf, best, counts, duration } from "./summary.js";
 
 /** Draw it into `node`; what tells nothing else than before stays as it is. */
 export function drawHead(node, evaluations, source) {
@@ -13,7 +13,7 @@ export function drawHead(node, evaluations, source) {
   const [bar, reads, tiles, { children: [facts, found] }] = node.children;
   renew(bar, [summary.name, summary.state, summary.problem], () => title(summary));
   renew(reads, [unread, evaluations.rows.length], () => reading(evaluations.document));
-  renew(tiles, summary, () => figures(evaluations));
+  renew(tiles, summary, () => figures(evaluations, source));
   renew(facts, [summary.workflow, summary.site, summary.engine, summary.started, summary.ended, summary.state, outdated], () => told(evaluations.document));
   renew(found, [row, truth], () => (row ? bestOf(evaluations, row, source) : []));
   found.hidden = !row;
@@ -39,13 +39,14 @@ function title(summary) {
   return [h("h1", { title: summary.home }, short(summary.name, 120)), state(summary.state), summary.problem && h("p", { class: "problem" }, summary.problem)];
 }
 
-function figures(evaluations) {
+function figures(evaluations, source) {
   const { summary, objectives } = evaluations.document;
   const found = `best so far${objectives.length > 1 ? " in the first objective" : ""}${summary.maximized ? " (largest)" : ""}`;
   return [
     h("div", { class: "tile" }, counts(summary), h("span", { class: "caption" }, `${evaluations.word}${summary.evaluations === 1 ? "" : "s"}`)),
     summary.kind === "study" && h("div", { class: "tile" }, h("span", { class: "figure" }, best(summary, evaluations.objective.column?.unit)), h("span", { class: "caption" }, found)),
     tile("duration", "duration", ...lasted(summary)),
+    summary.anomalies > 0 && h("div", { class: "tile" }, h("span", { class: "figure found" }, anomaliesOf(summary, source)), h("span", { class: "caption" }, "found")),
   ];
 }
 

@@ -20,6 +20,7 @@ const MOST_WORDS = 12; // in the legend
 const UNKNOWN = SHADES;
 const FAILED = SHADES + 1;
 const QUIET = SHADES + 2;
+const STOPPED = SHADES + 3;
 
 /** The panel; `view` holds axes, scales and colour as the address tells them, and `changed()` keeps them there. */
 export class Parallel {
@@ -123,6 +124,7 @@ export class Parallel {
     const worse = this.worseness(column);
     const rows = this.evaluations.rows;
     this.shades = Uint8Array.from(rows, (row, line) => {
+      if (row.state === "stopped") return STOPPED;
       const share = worse(line);
       if (share !== null) return Math.round(share * (SHADES - 1));
       return row.failed ? FAILED : UNKNOWN;
@@ -152,6 +154,7 @@ export class Parallel {
       { colour: look.getPropertyValue("--soft"), alpha: alpha * 0.8, dash: [2, 3] },
       { colour: look.getPropertyValue("--failed"), alpha: alpha * 0.9, dash: [6, 3] },
       { colour: look.getPropertyValue("--soft"), alpha: Math.min(0.14, alpha * 0.35) },
+      { colour: look.getPropertyValue("--anomaly"), alpha: alpha * 0.9, dash: [10, 3, 2, 3] },
     ];
   }
 
@@ -211,8 +214,8 @@ export class Parallel {
 
   apart() {
     const count = (shade) => this.shades.reduce((sum, other) => sum + (other === shade), 0);
-    const [failed, unknown] = [count(FAILED), count(UNKNOWN)];
-    return [failed > 0 && [" · ", h("span", { class: "dash failed" }), ` failed: ${failed}`], unknown > 0 && [" · ", h("span", { class: "dash" }), ` not known: ${unknown}`], failed + unknown > 0 && "; what is unknown crosses an axis at its foot"];
+    const [failed, unknown, stopped] = [count(FAILED), count(UNKNOWN), count(STOPPED)];
+    return [stopped > 0 && [" · ", h("span", { class: "dash stopped" }), ` ended early: ${stopped}, responses are lower bounds`], failed > 0 && [" · ", h("span", { class: "dash failed" }), ` failed: ${failed}`], unknown > 0 && [" · ", h("span", { class: "dash" }), ` not known: ${unknown}`], failed + unknown > 0 && "; what is unknown crosses an axis at its foot"];
   }
 }
 

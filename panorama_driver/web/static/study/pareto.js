@@ -50,15 +50,18 @@ export class Pareto {
     const [x, y] = [this.x, this.y].map((id) => this.evaluations.column(id));
     const at = (row) => ({ row, x: this.evaluations.value(row, x), y: this.evaluations.value(row, y) });
     const known = (point) => typeof point.x === "number" && typeof point.y === "number";
-    const every = this.evaluations.rows.map(at).filter(known);
+    const all = this.evaluations.rows.map(at).filter(known);
+    const bound = ({ row }) => this.evaluations.bound(row, x);
+    const [every, stopped] = [all.filter((point) => !bound(point)), all.filter(bound)];
     const front = this.front.map(at).filter(known);
     Object.assign(this.look, { hovermode: "closest", uirevision: `${this.x} ${this.y}`, height: 320, xaxis: this.axis(x), yaxis: this.axis(y) });
-    if (!every.length) return [];
+    if (!all.length) return [];
     const tone = tones();
-    const chosen = this.brush.active ? every.filter(({ row }) => this.brush.has(row.key)) : [];
+    const chosen = this.brush.active ? all.filter(({ row }) => this.brush.has(row.key)) : [];
     return [
       { ...dots(thinned(every, MOST)), name: "evaluation", marker: { color: tone.all, size: 6, opacity: 0.45 } },
       { ...dots(front), name: "Pareto front", mode: this.objectives.length === 2 ? "lines+markers" : "markers", line: { color: tone.failed, width: 1.5, shape: "hv" }, marker: { color: tone.failed, symbol: "star", size: 11 } },
+      stopped.length && { ...dots(thinned(stopped, MOST)), name: "ended early, at least", marker: { color: tone.stopped, symbol: "triangle-up", size: 8 } },
       chosen.length && { ...dots(thinned(chosen, MOST_CHOSEN)), name: "chosen", marker: { color: tone.chosen, size: 8, line: { width: 1, color: tone.edge } } },
     ].filter(Boolean);
   }

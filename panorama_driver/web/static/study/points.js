@@ -6,7 +6,7 @@ import { short } from "./evaluations.js";
 export function dots(points) {
   return {
     type: "scatter", mode: "markers", x: points.map(({ x }) => x), y: points.map(({ y }) => y), keys: points.map(({ row }) => row.key),
-    text: points.map(({ row }) => short(row.failed ? `№ ${row.eval_id} failed: ${row.message || row.state}` : `№ ${row.eval_id}`, 120)),
+    text: points.map(({ row }) => short(row.state === "stopped" ? `№ ${row.eval_id} ended early, at least` : row.failed ? `№ ${row.eval_id} failed: ${row.message || row.state}` : `№ ${row.eval_id}`, 120)),
     hovertemplate: "%{text}: %{x}, %{y}<extra></extra>",
   };
 }
@@ -15,7 +15,7 @@ export function dots(points) {
 export function tones() {
   const style = getComputedStyle(document.documentElement);
   const tone = (name) => style.getPropertyValue(`--${name}`).trim();
-  return { all: tone("running"), failed: tone("failed"), chosen: tone("stage-out"), edge: tone("ink"), best: tone("stage-in") };
+  return { all: tone("running"), failed: tone("failed"), chosen: tone("stage-out"), edge: tone("ink"), best: tone("stage-in"), stopped: tone("anomaly") };
 }
 
 /** Which evaluation a click on the chart meant. */

@@ -55,10 +55,11 @@ export class Scatter {
     if (!points.length) return [];
     const tone = tones();
     const dim = this.brush.active ? 0.25 : 0.8;
-    const failed = (row) => row.failed;
+    const [failed, stopped] = [(row) => row.failed, (row) => this.columns.some((column) => this.evaluations.bound(row, column))];
     return [
-      { ...dots(some.filter(({ row }) => !failed(row))), name: this.evaluations.word, marker: { color: tone.all, size: 6, opacity: dim } },
+      { ...dots(some.filter(({ row }) => !failed(row) && !stopped(row))), name: this.evaluations.word, marker: { color: tone.all, size: 6, opacity: dim } },
       { ...dots(some.filter(({ row }) => failed(row))), name: "failed", marker: { color: tone.failed, symbol: "x", size: 7, opacity: dim } },
+      { ...dots(some.filter(({ row }) => stopped(row))), name: "ended early, at least", marker: { color: tone.stopped, symbol: "triangle-up", size: 8, opacity: dim } },
       { ...dots(chosen), name: "chosen", marker: { color: tone.chosen, size: 8, line: { width: 1, color: tone.edge } } },
     ].filter(({ x }) => x.length);
   }

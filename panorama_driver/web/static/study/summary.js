@@ -1,5 +1,6 @@
 // What a study's summary says, as the list of studies and the head of its page show it.
 
+import { SIGNS, numberOf } from "../anomalies/kinds.js";
 import { h } from "../dom.js";
 import { short } from "./evaluations.js";
 import { exact, unknown, value } from "../format.js";
@@ -12,8 +13,20 @@ export function counts(summary) {
   const part = (count) => summary[count] > 0 && h("span", { class: count, style: `width: ${(100 * summary[count]) / Math.max(evaluations, 1)}%` });
   const number = (count, word) => h("span", { class: summary[count] ? count : "none" }, value(count, summary[count]), ` ${word}`);
   return h("div", { class: "counts" },
-    h("span", { class: "counted" }, h("span", { class: "gauge", "aria-hidden": "true" }, part("done"), part("failed"), part("running")), value("evaluations", evaluations)),
-    h("span", { class: "numbers" }, number("done", "done"), number("failed", "failed"), number("running", name === "interrupted" ? "unfinished" : "running")));
+    h("span", { class: "counted" }, h("span", { class: "gauge", "aria-hidden": "true" }, part("done"), part("failed"), part("stopped"), part("running")), value("evaluations", evaluations)),
+    h("span", { class: "numbers" }, number("done", "done"), number("failed", "failed"), summary.stopped > 0 && number("stopped", "ended early"), number("running", name === "interrupted" ? "unfinished" : "running")));
+}
+
+/** How many anomalies were found, as a link to them; nothing where there is none. */
+export function anomaliesOf({ study, anomalies, anomalies_open: open }, source) {
+  if (!anomalies) return null;
+  return h("a", { class: `kind ${open ? "open" : "over"}`, href: listOf(study, source) }, h("span", { class: "sign", "aria-hidden": "true" }, open ? SIGNS.open : SIGNS.over), " ",
+    h("data", { value: anomalies, "data-metric": "anomalies", "data-value": anomalies }, numberOf(anomalies)), h("data", { class: "note", value: open, "data-metric": "anomalies_open", "data-value": open }, open ? ` ${open} ${open === 1 ? "goes" : "go"} on` : " all over"));
+}
+
+/** Address of the list of a study's anomalies. */
+export function listOf(study, source) {
+  return source.link("anomalies") + (source.live ? `?study=${encodeURIComponent(study)}` : "");
 }
 
 /** The best value so far, with its unit where that is known, and the objective's name. */

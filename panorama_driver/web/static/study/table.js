@@ -103,7 +103,7 @@ export class Table {
   /** Draw head and rows; `anew` those too that are in the page already. */
   draw(anew = false) {
     const focus = this.head.contains(document.activeElement) ? [...this.head.querySelectorAll("button")].indexOf(document.activeElement) : -1;
-    fill(this.head, h("tr", { "aria-rowindex": 1 }, h("th", { "aria-label": "chosen" }), this.shown.map((column) => this.title(column)), this.message && h("th", { class: "words" }, "why it failed")));
+    fill(this.head, h("tr", { "aria-rowindex": 1 }, h("th", { "aria-label": "chosen" }), this.shown.map((column) => this.title(column)), this.message && h("th", { class: "words" }, this.evaluations.document.summary.stopped ? "why it failed or was ended" : "why it failed")));
     if (focus >= 0) this.head.querySelectorAll("button")[focus]?.focus({ preventScroll: true });
     this.table.setAttribute("aria-rowcount", this.rows.length + 1);
     if (anew) this.lines.clear();
@@ -166,7 +166,7 @@ export class Table {
     const box = h("input", { type: "checkbox", tabindex: -1, "aria-label": `choose ${this.evaluations.word} ${short(row.eval_id)}`, "data-choose": "" });
     const number = row.wf_uuid ? h("a", { href: this.source.link("studies", summary.study, "workflows", row.wf_uuid), title: row.eval_id }, short(row.eval_id, 28)) : h("span", { title: "it has no workflow run" }, short(row.eval_id, 28));
     const [, ...columns] = this.shown;
-    const line = h("tr", { id: `row-${row.key}`, "data-evaluation": row.key, "data-workflow": row.wf_uuid, class: row.failed ? "failed" : null },
+    const line = h("tr", { id: `row-${row.key}`, "data-evaluation": row.key, "data-workflow": row.wf_uuid, class: row.failed ? "failed" : row.state === "stopped" ? "stopped" : null },
       h("td", {}, box), h("td", { "data-metric": "evaluation", "data-value": row.eval_id }, number), columns.map((column) => h("td", { class: this.evaluations.wordy(column) ? "word" : null }, this.cell(row, column))),
       this.message && h("td", { class: "message", title: row.message, "data-metric": "message", "data-value": row.message }, row.message));
     for (const each of line.querySelectorAll("a, [tabindex]")) each.tabIndex = -1;
@@ -177,7 +177,9 @@ export class Table {
     if (column.kind === "own" && column.name === "state") return state(row.state);
     const known = this.evaluations.value(row, column);
     const made = value(column.name, known, column.unit, known === null ? this.evaluations.reason(row, column) : "");
-    if (known !== null) made.textContent = short(shown(known, column), 34);
+    const bound = known !== null && this.evaluations.bound(row, column);
+    if (known !== null) made.textContent = `${bound ? "≥ " : ""}${short(shown(known, column), 34)}`;
+    if (bound) Object.assign(made, { title: `${known}, a lower bound: the evaluation was ended early` }).dataset.bound = "";
     if (typeof known === "string") made.title = known;
     return made;
   }

@@ -30,15 +30,18 @@ function traces(evaluations, brush) {
   const values = evaluations.values(column);
   const numbers = evaluations.values(evaluations.column("evaluation"));
   const answered = evaluations.rows.map((row, i) => ({ row, x: numbers[i], y: values[i] })).filter(({ y }) => typeof y === "number");
+  const stopped = answered.filter(({ row }) => evaluations.bound(row, column));
+  const whole = answered.filter(({ row }) => !evaluations.bound(row, column));
   const failed = evaluations.rows.map((row, i) => ({ row, x: numbers[i], y: 0 })).filter(({ row }) => row.failed);
   if (!answered.length && !failed.length) return [];
   const tone = tones();
-  const points = thinned(answered, MOST);
+  const points = thinned(whole, MOST);
   const chosen = brush.active ? thinned(answered.filter(({ row }) => brush.has(row.key)), MOST_CHOSEN) : [];
   return [
     { ...dots(points), name: "evaluation", metric: column.name, marker: { color: tone.all, size: 6, opacity: brush.active ? 0.25 : 0.8 } },
-    { ...bestSoFar(answered, maximized), name: "best so far", metric: "best", mode: "lines", line: { color: tone.best, width: 2, shape: "hv" }, hovertemplate: "best so far: %{y}<extra></extra>" },
+    { ...bestSoFar(whole, maximized), name: "best so far", metric: "best", mode: "lines", line: { color: tone.best, width: 2, shape: "hv" }, hovertemplate: "best so far: %{y}<extra></extra>" },
     chosen.length && { ...dots(chosen), name: "chosen", marker: { color: tone.chosen, size: 8, line: { width: 1, color: tone.edge } } },
+    stopped.length && { ...dots(thinned(stopped, MOST)), name: `ended early, at least (${stopped.length})`, metric: "bound", marker: { color: tone.stopped, symbol: "triangle-up", size: 9 } },
     failed.length && { ...dots(thinned(failed, MOST)), name: `failed (${failed.length})`, yaxis: "y2", cliponaxis: false, marker: { color: tone.failed, symbol: "x", size: 8 }, hovertemplate: "%{text}<extra></extra>" },
   ].filter(Boolean);
 }

@@ -108,5 +108,6 @@ export function outcome({ metrics, evaluation, jobs }) {
   const why = evaluation?.message || failed.find((job) => job.failure)?.failure;
   const number = failed.length ? `${failed.length} of ${jobs.length} jobs failed` : "";
   const words = metrics.state === "failed" ? [number, why].filter(Boolean).join(": ") || "no record tells why" : "";
+  if (evaluation?.state === "stopped") return [state("stopped"), h("span", { class: "note", "data-metric": "stopped" }, ` ${evaluation.message || "it could not be the best any more"}; its responses are lower bounds`)];
   return [state(metrics.state), words && h("span", { class: "why", "data-metric": "failure" }, ` ${words}`)];
 }

@@ -26,9 +26,10 @@ export class Dag {
     this.listen();
   }
 
-  /** Show these jobs; `critical` are those of the critical path. */
-  update(jobs, edges, critical) {
-    Object.assign(this, { jobs, edges, critical: new Set(critical ?? []) });
+  /** Show these jobs; `critical` are those of the critical path, `anomalies` are marked on the jobs they are of. */
+  update(jobs, edges, critical, anomalies = []) {
+    Object.assign(this, { jobs, edges, critical: new Set(critical ?? []), found: new Map() });
+    for (const row of anomalies) if (row.anomaly.job_id !== null) this.found.set(row.anomaly.job_id, [...(this.found.get(row.anomaly.job_id) ?? []), row]);
     const key = JSON.stringify([jobs.map((job) => [job.job_id, job.type, job.transformation]), edges]);
     if (key === this.key) this.tell();
     else {
@@ -58,12 +59,17 @@ export class Dag {
 
   /** States as they are now. */
   tell() {
-    for (const { node, shape } of this.drawn.values()) told(shape, node, this.of(node.item), this.criticalOf(node.item).length > 0);
+    for (const { node, shape } of this.drawn.values()) told(shape, node, this.of(node.item), this.criticalOf(node.item).length > 0, this.foundIn(node.item));
     this.mark();
   }
 
   of(item) {
     return item.jobs.map((job) => this.jobs[job]);
+  }
+
+  /** What was found in the jobs of a node. */
+  foundIn(item) {
+    return this.of(item).flatMap((job) => this.found.get(job.job_id) ?? []);
   }
 
   criticalOf(item) {
@@ -73,7 +79,7 @@ export class Dag {
   publish() {
     const states = {};
     for (const job of this.jobs) states[job.state] = (states[job.state] ?? 0) + 1;
-    panels.dag = { nodes: this.jobs.length, edges: this.edges.length, groups: groups(this.made.items).length, drawn: this.plan.nodes.length, links: this.plan.links.length, levels: this.plan.levels.length, states };
+    panels.dag = { nodes: this.jobs.length, edges: this.edges.length, groups: groups(this.made.items).length, drawn: this.plan.nodes.length, links: this.plan.links.length, levels: this.plan.levels.length, states, anomalies: Object.fromEntries([...this.found].map(([job, rows]) => [job, rows.map(({ anomaly }) => anomaly.kind)])) };
   }
 
   /** Edges between what is drawn, those of the critical path thick and on top. */
@@ -105,7 +111,7 @@ export class Dag {
 
   hint({ node, shape }) {
     fill(this.own, ...(node.item.jobs.length > MOST_WAYS ? [] : this.ways(node).map((d) => svg("path", { d }))));
-    show(shape, hintOf(node, this.of(node.item)));
+    show(shape, hintOf(node, this.of(node.item), this.foundIn(node.item)));
   }
 
   unhint() {

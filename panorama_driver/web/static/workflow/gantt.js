@@ -1,7 +1,8 @@
 // The Gantt chart of a workflow: when each attempt waited and ran. Time can be brushed, zoomed and walked through by keys.
 
 import { fill, h, panels, svg } from "../dom.js";
-import { barHint, barShape, hatch, keyOf, legend } from "./bars.js";
+import { concerns } from "../anomalies/spans.js";
+import { barHint, barShape, hatch, keyOf, legend, marksOf } from "./bars.js";
 import { counted, local, seconds, utc } from "../format.js";
 import { begin, blocks, extent, ticks } from "./lanes.js";
 import { hide, show } from "../tip.js";
@@ -16,7 +17,7 @@ const ABOUT = "Attempts over time. Arrows go from one to the next, Enter opens t
 /** The drawing; `link(job_id, attempt)` gives the address of a job's page. */
 export class Gantt {
   constructor(link, live) {
-    Object.assign(this, { link, live, jobs: [], window: null, apart: new Set(), current: null, shapes: new Map() });
+    Object.assign(this, { link, live, jobs: [], anomalies: [], window: null, apart: new Set(), current: null, shapes: new Map() });
     this.axis = svg("svg", { class: "axis", "aria-hidden": "true", height: AXIS });
     this.body = svg("svg", { class: "gantt-rows", role: "group", "aria-label": ABOUT });
     this.labels = h("div", { class: "labels" });
@@ -26,9 +27,9 @@ export class Gantt {
     this.listen();
   }
 
-  /** Show the attempts of these jobs; `run` has the start, end and state of the workflow. */
-  update(jobs, run) {
-    Object.assign(this, { jobs, run });
+  /** Show the attempts of these jobs; `run` has the start, end and state of the workflow, `anomalies` are marked. */
+  update(jobs, run, anomalies = []) {
+    Object.assign(this, { jobs, run, anomalies });
     this.draw();
     clearInterval(this.timer);
     if (this.grows()) this.timer = setInterval(() => this.held || this.draw(), 1000);
@@ -45,7 +46,8 @@ export class Gantt {
 
   /** The last moment that is known of. */
   heard() {
-    return this.jobs.reduce((last, job) => job.attempts.reduce((late, one) => Math.max(late, one.submit ?? late, one.start ?? late, one.end ?? late), last), this.run.start ?? 0);
+    const told = this.jobs.reduce((last, job) => job.attempts.reduce((late, one) => Math.max(late, one.submit ?? late, one.start ?? late, one.end ?? late), last), this.run.start ?? 0);
+    return this.run.end === null ? this.anomalies.reduce((late, { anomaly, over }) => Math.max(late, anomaly.found, over ?? late), told) : told;
   }
 
   zero() {
@@ -86,7 +88,7 @@ export class Gantt {
       labels.push(...this.labelled(block, tall));
       if (block.name !== null) y += TALL.head;
       for (const row of block.rows) {
-        for (const bar of row) if ((bar.end ?? bar.start ?? bar.submit) >= from && begin(bar) <= to) shapes.push(barShape(bar, { ...this, y, tall }));
+        for (const bar of row) if ((bar.end ?? bar.start ?? bar.submit) >= from && begin(bar) <= to) shapes.push(barShape(bar, { ...this, y, tall, anomalies: this.of(bar) }));
         y += tall;
       }
     }
@@ -98,6 +100,11 @@ export class Gantt {
     fill(this.body, hatch(), this.marks.map((x) => svg("line", { class: "rule", x1: x, x2: x, y2: y })), shapes, this.cursor, this.brush);
     this.view.scrollTop = scrolled;
     this.settle(shapes, kept);
+  }
+
+  /** What was found of an attempt. */
+  of({ job, attempt }) {
+    return this.anomalies.filter((row) => concerns(row, job.job_id, attempt));
   }
 
   settle(shapes, kept) {
@@ -126,6 +133,7 @@ export class Gantt {
     const bars = [...this.bars.values()];
     panels.gantt = {
       attempts: bars.map(({ job, attempt, open }) => ({ job: job.job_id, attempt: attempt.attempt, state: attempt.state, submit: attempt.submit, start: attempt.start, end: attempt.end, open })),
+      anomalies: bars.flatMap((bar) => marksOf(bar, this.of(bar)).map(({ row, since, to }) => ({ id: row.anomaly_id, kind: row.anomaly.kind, job: bar.job.job_id, attempt: bar.attempt.attempt, since, to, left: this.at(since), right: this.at(to) }))),
       rows: this.blocks.reduce((sum, block) => sum + block.rows.length, 0), drawn: this.shapes.size, window: this.window ?? this.whole, zero: this.zero(),
     };
     fill(this.note, ...this.notes(bars));
@@ -165,7 +173,7 @@ export class Gantt {
     const x = this.x(event);
     this.cursor.setAttribute("x1", x);
     this.cursor.setAttribute("x2", x);
-    show({ x: event.clientX, y: event.clientY + 8 }, shape ? barHint(this.bars.get(shape.dataset.key), this.zero()) : null, h("div", { class: "note" }, this.clock(this.moment(x))));
+    show({ x: event.clientX, y: event.clientY + 8 }, shape ? this.told(shape) : null, h("div", { class: "note" }, this.clock(this.moment(x))));
   }
 
   left() {
@@ -176,7 +184,12 @@ export class Gantt {
 
   entered(shape) {
     this.reachable(shape.dataset.key);
-    if (shape.matches(":focus-visible")) show(shape, barHint(this.bars.get(shape.dataset.key), this.zero()));
+    if (shape.matches(":focus-visible")) show(shape, this.told(shape));
+  }
+
+  told(shape) {
+    const bar = this.bars.get(shape.dataset.key);
+    return barHint(bar, this.zero(), this.of(bar));
   }
 
   clock(moment) {

@@ -1,5 +1,6 @@
 // How a job, a group of alike jobs, and the frame of an opened group look in a DAG, and what they tell.
 
+import { SIGNS, numberOf, wordOf } from "../anomalies/kinds.js";
 import { fill, h, svg } from "../dom.js";
 import { STATES, seconds, state, time } from "../format.js";
 
@@ -8,6 +9,7 @@ export const MARGIN = 14;
 const TONES = ["failed", "running", "queued", "waiting", "done"];
 const LETTER = 7; // [px] a letter is wide at most
 const SMALL = 5.9;
+const MOST_FOUND = 6;
 
 /** The empty shape of a node; `told` puts its jobs' states into it. */
 export function nodeShape({ item, x, y, w, h: tall, cell }, link) {
@@ -31,14 +33,14 @@ export function frameShape({ item, x, y, w, h: tall }, close) {
 }
 
 /** State, tries and critical path of a node as its jobs are now. */
-export function told(shape, node, jobs, critical) {
-  const now = JSON.stringify([critical, jobs.map((job) => [job.state, job.attempts.length])]);
+export function told(shape, node, jobs, critical, found) {
+  const now = JSON.stringify([critical, jobs.map((job) => [job.state, job.attempts.length]), found.map((row) => [row.anomaly_id, row.over])]);
   if (shape.told === now) return;
   shape.told = now;
   shape.classList.toggle("critical", critical);
   const [words, parts] = node.item.children ? groupParts(shape, node, jobs) : jobParts(shape, node, jobs[0]);
-  shape.setAttribute("aria-label", `${words}${critical ? ", on the critical path" : ""}`);
-  fill(shape, shape.firstChild, parts);
+  shape.setAttribute("aria-label", [words, critical && "on the critical path", found.length && numberOf(found.length)].filter(Boolean).join(", "));
+  fill(shape, shape.firstChild, parts, found.length > 0 && flag(node, found));
 }
 
 function jobParts(shape, { item, w, cell }, job) {
@@ -67,6 +69,13 @@ function groupParts(shape, { item, w }, jobs) {
   ]];
 }
 
+/** A flag at the lower right of a node in which something was found: full while it goes on. */
+function flag({ w, h: tall, cell }, found) {
+  const stands = found.some(({ over }) => over === null) ? "open" : "over";
+  const many = found.length > 1 && !cell ? found.length : "";
+  return svg("g", { class: `flag ${stands}`, "data-anomalies": found.length, transform: `translate(${w - (cell ? 7 : 2)} ${cell ? tall : tall - 2})` }, svg("text", {}, `${many}${SIGNS[stands]}`));
+}
+
 function stack(states, all, room) {
   let x = 0;
   return states.map(([name, count]) => {
@@ -89,8 +98,8 @@ function counted(jobs) {
 }
 
 /** A node in words, for a hint beside it. */
-export function hintOf({ item }, jobs) {
-  return item.children ? groupHint(item, jobs) : jobHint(jobs[0]);
+export function hintOf({ item }, jobs, found = []) {
+  return [item.children ? groupHint(item, jobs) : jobHint(jobs[0]), found.slice(0, MOST_FOUND).map(({ anomaly, over }) => h("div", { class: "found" }, `${over === null ? SIGNS.open : SIGNS.over} ${wordOf(anomaly.kind)}${over === null ? "" : ", over"}`))];
 }
 
 function jobHint(job) {
@@ -124,5 +133,5 @@ function shortened(text, room, letter = LETTER, name = true) {
 /** What colours and signs mean. */
 export function legend() {
   const shown = ["unsubmitted", "submitted", "running", "succeeded", "failed"];
-  return h("p", { class: "note legend" }, shown.map((name) => [state(name, "legend"), " "]), h("span", { class: "state" }, h("span", { class: "sign again" }, "↻"), "tried again"), " ", h("span", { class: "thick" }, "critical path"));
+  return h("p", { class: "note legend" }, shown.map((name) => [state(name, "legend"), " "]), h("span", { class: "state" }, h("span", { class: "sign again" }, "↻"), "tried again"), " ", h("span", { class: "thick" }, "critical path"), " ", h("span", { class: "found" }, `${SIGNS.open} not as it should be, ${SIGNS.over} over`));
 }
