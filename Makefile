@@ -35,6 +35,9 @@ bench: $(VENV)/.test .pegasus/.made
 	$(BIN)/python bench/writing.py
 	$(BIN)/python bench/capture.py
 	$(BIN)/python bench/dashboard.py
+	$(BIN)/python bench/online_detection.py
+	$(BIN)/python bench/adapting.py
+	$(BIN)/python bench/workflow_clusters.py
 	$(BIN)/python bench/genome.py
 	$(BIN)/python bench/pegasus.py
 

@@ -23,6 +23,7 @@ _Record = TypeVar("_Record", bound=msgspec.Struct)
 _UNITS = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*([0-9.]+(?:[eE][-+]?[0-9]+)?)\s*([a-z]*)\s*")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _DEEPEST = 1000  # levels of YAML
 _ONLINE = ("http", "https", "rabbitmq", "rabbitmqs", "file")
 _BROKER = ("amqp", "amqps")
@@ -232,7 +233,7 @@ def load_study(path: Path) -> Study:
     StudyError
         The file is missing, is no YAML, or a key is unknown or of the wrong type.
     """
-    study = convert(read_yaml(path, StudyError), Study, path, StudyError)
+    study = convert(_with_words(read_yaml(path, StudyError)), Study, path, StudyError)
     durations = ("timeout", study.timeout), ("idle_timeout", study.idle_timeout)
     for key, value in (*durations, ("monitoring.interval", study.monitoring.interval)):
         try:
@@ -246,6 +247,7 @@ def load_study(path: Path) -> Study:
     if isinstance(study.on_failure.then, float) and not math.isfinite(study.on_failure.then):
         raise StudyError(f"{path}: on_failure.then: {study.on_failure.then} is no finite number; write nan or fail")
     _check_slots(study.slots, path)
+    _check_adapt(study, path)
     return study
 
 
@@ -262,6 +264,42 @@ def _check_slots(slots: int | str | dict[str, int | SlotGroup], path: Path) -> N
             raise StudyError(f"{path}: slots: {name!r}: letters, digits, _ and - only, at most 60")
         if cores < 1:
             raise StudyError(f"{path}: slots.{name}: {cores} is not a number of cores; give 1 or more")
+        if isinstance(group, SlotGroup) and group.cpus is not None:
+            try:
+                processors(group.cpus)
+            except ValueError as problem:
+                raise StudyError(f"{path}: slots.{name}.cpus: {problem}") from None
+
+
+def _check_adapt(study: Study, path: Path) -> None:
+    if study.adapt != Adapt() and study.monitoring.anomalies == "off":
+        raise StudyError(
+            f"{path}: adapt: nothing can be done about what is not looked for; write monitoring: {{anomalies: auto}}"
+        )
+
+
+def processors(text: str) -> frozenset[int]:
+    """Numbers of processors out of a list such as `0-3,8`, as in cpuset(7), "List format".
+
+    Raises
+    ------
+    ValueError
+        It is no such list.
+    """
+    ranges = [_RANGE.fullmatch(part.strip()) for part in text.split(",")]
+    numbers = [(int(found[1]), int(found[2] or found[1])) for found in ranges if found]
+    if len(numbers) < len(ranges) or any(first > last for first, last in numbers):
+        raise ValueError(f"{text!r} is no list of processors; write numbers and ranges, such as 0-3,8")
+    return frozenset(cpu for first, last in numbers for cpu in range(first, last + 1))
+
+
+def _with_words(raw: Any) -> Any:
+    """A study with the word `off` where YAML has read `off` as false."""
+    monitoring = raw.get("monitoring") if isinstance(raw, dict) else None
+    if not isinstance(monitoring, dict):
+        return raw
+    words = {key: "off" for key in ("darshan", "tcp", "anomalies") if monitoring.get(key) is False}
+    return raw | {"monitoring": monitoring | words}
 
 
 def _check_urls(monitoring: Monitoring, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import msgspec
 from .config import Scalar, load_study
 from .errors import PanoramaError
 from .render import find_workflow
-from .study.journal import Evaluation, in_order
+from .study.journal import STOPPED, Evaluation, in_order
+from .study.senses import maximized as maximized
 
 
 class Front(msgspec.Struct, frozen=True):
@@ -77,24 +77,16 @@ def pareto_front(evaluations: Iterable[Evaluation], maximized: dict[str, bool]) 
 
 
 def answered(evaluations: Iterable[Evaluation], objectives: Iterable[str]) -> list[Evaluation]:
-    """Those that have a value of every objective."""
-    return [evaluation for evaluation in evaluations if all(name in evaluation.responses for name in objectives)]
+    """Those that have a value of every objective; one that was stopped has lower bounds, which are no values."""
+    return [
+        evaluation
+        for evaluation in evaluations
+        if evaluation.state != STOPPED and all(name in evaluation.responses for name in objectives)
+    ]
 
 
 def _costs(evaluation: Evaluation, maximized: dict[str, bool]) -> tuple[float, ...]:
     return tuple((-1 if large else 1) * evaluation.responses[name] for name, large in maximized.items())
-
-
-def maximized(home: Path) -> list[bool]:
-    """Of each objective in study.in, whether it is made large; one `sense` may stand for all of them."""
-    study_in = home / "study.in"
-    text = study_in.read_text(encoding="utf-8", errors="replace") if study_in.is_file() else ""
-    text = re.sub(r"#.*", "", text)
-    number = re.search(r"objective_functions[\s=]*(\d+)", text)
-    count = int(number[1]) if number else 1
-    listed = re.search(r"\bsense\b[\s=]*((?:['\"]\w+['\"][\s,]*)+)", text)
-    senses = [word.startswith("max") for word in re.findall(r"\w+", listed[1])] if listed else [False]
-    return senses if len(senses) == count else senses[:1] * count
 
 
 def truth(home: Path) -> dict[str, Scalar]:

@@ -44,6 +44,13 @@ def test_a_wrong_study_names_file_key_and_what_was_expected(text: str, words: st
         load_study(write(tmp_path, text))
 
 
+def test_off_may_be_written_as_people_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "study.yml"
+    path.write_text("workflow: w\nmonitoring: {darshan: off, tcp: 'off', anomalies: off}\n")
+    monitoring = load_study(path).monitoring
+    assert (monitoring.darshan, monitoring.tcp, monitoring.anomalies) == ("off", "off", "off")
+
+
 def test_a_missing_study_names_its_path(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"study\.yml: no such file"):
         load_study(tmp_path / "study.yml")

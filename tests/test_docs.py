@@ -121,7 +121,7 @@ def _long_options(verb: str) -> set[str]:
     return {name for option in command.params for name in option.opts if name.startswith("--")}
 
 
-@pytest.mark.parametrize("verb", ["deadletters", "ensemble", "workflows"])
+@pytest.mark.parametrize("verb", ["adapt", "deadletters", "ensemble", "workflows"])
 def test_the_reference_lists_every_verb_below_a_verb_with_its_options(verb: str) -> None:
     group = cli._panorama.get_command(click.Context(cli._panorama), verb)
     assert isinstance(group, click.Group)

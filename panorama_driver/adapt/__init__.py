@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from .journal import NAME, Action, Actions, read
+from .load import Load, Pressure
+from .policies import Adapter, Candidate, Hands
 
-__all__ = ["NAME", "Action", "Actions", "read"]
+__all__ = ["NAME", "Action", "Actions", "Adapter", "Candidate", "Hands", "Load", "Pressure", "read"]

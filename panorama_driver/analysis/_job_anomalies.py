@@ -31,9 +31,9 @@ class _Bound(NamedTuple):
 
 
 _OWN: dict[str, tuple[Kind, _Bound, str]] = {
-    "peak_memory": ("leaking", _Bound(1.5, 50e6), "needed {times} of the memory that is expected"),
-    "bytes_written": ("runaway_output", _Bound(3.0, 10e6), "wrote {times} of what is expected"),
-    "queue_time": ("idle_in_queue", _Bound(3.0, 10.0), "waited {times} of the time that is expected"),
+    "peak_memory": ("leaking", _Bound(1.5, 50e6), "needed {times} the memory that is expected"),
+    "bytes_written": ("runaway_output", _Bound(3.0, 10e6), "wrote {times} what is expected"),
+    "queue_time": ("idle_in_queue", _Bound(3.0, 10.0), "waited {times} the time that is expected"),
 }
 _SLOW = _Bound(1.5, 1.0)
 _STARVED = 1 / 1.5
@@ -114,10 +114,14 @@ def _of_job(score: JobScore, confidence: _Confidence, explained: set[tuple[str, 
     slow = sure.get("wall_time")
     if by_itself and slow is not None and _beyond(slow, _SLOW):
         cause = _cause(sure, _SLOW.times, _STARVED) or ("slow_job", slow)
-        yield from _told_of(score, cause[0], slow, "took {times} of the time that is expected", confidence)
+        yield from _told_of(score, cause[0], slow, "took {times} the time that is expected", confidence)
     for metric, (kind, bound, words) in _OWN.items():
         if metric in sure and _beyond(sure[metric], bound):
             yield from _told_of(score, kind, sure[metric], words, confidence)
+
+
+def _short(times: float) -> str:
+    return f"{times:.2g}" if times < 100 else f"{times:.0f}"
 
 
 def _beyond(deviation: Deviation, bound: _Bound) -> bool:
@@ -144,7 +148,7 @@ def _told_of(
         since=sample.start,
         found=end,
         confidence=confidence[deviation.z],
-        message=f"{sample.job_id}{where} {words.format(times=f'{deviation.times:.2g} times')}, by {basis}",
+        message=f"{sample.job_id}{where} {words.format(times=f'{_short(deviation.times)} times')}, from {basis}",
         evidence=tuple(_evidence(each, basis) for each in _first(deviation, score.own)),
         detector=DETECTOR,
     )

@@ -60,6 +60,10 @@ class Attempt:
         Whether its samples come while it runs, and not all with its end.
     counted : bool
         Whether its host has been told how it ended.
+    judged, settled : bool
+        Whether the last word on how it ended was said; whether it is in the history.
+    programs, trees : int
+        Programs that it ran as far as told, and process trees whose last sample has come.
     latest, interval : float
         Time of its newest sample [s since 1970], and between two [s].
     """
@@ -74,16 +78,20 @@ class Attempt:
         "fresh",
         "host",
         "interval",
+        "judged",
         "key",
         "latest",
         "ok",
         "open",
+        "programs",
         "sched",
+        "settled",
         "started",
         "streams",
         "submitted",
         "traced",
         "transformation",
+        "trees",
     )  # fmt: skip
 
     def __init__(self, key: AttemptKey) -> None:
@@ -98,11 +106,17 @@ class Attempt:
         self.streams: OrderedDict[StreamKey, Stream] = OrderedDict()
         self.open: dict[Kind, Open] = {}
         self.episodes: dict[Kind, int] = {}
-        self.fresh = self.counted = self.traced = False
+        self.fresh = self.counted = self.traced = self.judged = self.settled = False
+        self.programs = self.trees = 0
         self.latest = self.interval = 0.0
         self._shape: _Shape | None = None
         self._cpu = 0.0
         self._seen = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more of it will come, as far as anybody has told."""
+        return self.judged and not self.streams and self.trees >= max(1, self.programs)
 
     def stream(self, key: StreamKey) -> Stream:
         """The process tree of that origin."""
@@ -117,6 +131,7 @@ class Attempt:
         """A process tree has ended: what is kept of it is the most that it did."""
         if key in self.streams:
             self.traced = True
+            self.trees += 1
             self._drop(key)
 
     def _drop(self, key: StreamKey) -> None:

@@ -98,9 +98,9 @@ class StoreWatch:
         """Whether all that there is has been looked at."""
         while True:
             page = self._store.since(self._cursor, KINDS, limit=_PAGE)
+            self._cursor = page.cursor  # before: a page that cannot be looked at must not be met again and again
             for event in page.events:
                 self._found += self._watch.see(event)
-            self._cursor = page.cursor
             if len(page.events) < _PAGE:
                 return True
             if time.monotonic() > deadline:

@@ -128,7 +128,7 @@ class Watch:
     @property
     def ending(self) -> int:
         """Number of attempts that have ended, and whose last samples may still come."""
-        return len(self._ended)
+        return sum(not attempt.settled for _, attempt in self._ended)
 
     # What the workflow system tells.
 
@@ -176,6 +176,7 @@ class Watch:
         attempt, name = self._attempt(event), event.fields.get("transformation")
         if attempt is not None and (event.invocation or 0) > 0 and isinstance(name, str):
             attempt.transformation = attempt.transformation or name
+            attempt.programs = max(attempt.programs, event.invocation or 0)
         return []
 
     def _left(self, event: Event) -> list[Anomaly]:
@@ -195,8 +196,9 @@ class Watch:
         attempt = self._attempt(event)
         if attempt is None or event.ts is None:
             return []
-        found = self._left(event)
-        return found + self._count(attempt)
+        found = self._left(event) + self._count(attempt)
+        attempt.judged = True
+        return found + self._settle_complete(attempt)
 
     def _given_up(self, event: Event) -> list[Anomaly]:
         attempt = self._attempt(event)
@@ -242,6 +244,7 @@ class Watch:
         if stream.ended:
             attempt.close(key)
             self._end_of_trace(attempt)
+            found += self._settle_complete(attempt)
         return found
 
     def _identify(self, attempt: Attempt, event: Event) -> None:
@@ -319,8 +322,15 @@ class Watch:
 
     # When it has ended.
 
+    def _settle_complete(self, attempt: Attempt) -> list[Anomaly]:
+        """Nothing of it need be waited for: in a store that is caught up with, the next attempt comes at once."""
+        return self._settle(attempt) if attempt.complete else []
+
     def _settle(self, attempt: Attempt) -> list[Anomaly]:
         """Put an attempt into the history, and forget it."""
+        if attempt.settled:
+            return []
+        attempt.settled = True
         found = self._count(attempt)
         self._forget(attempt)
         name, ts = attempt.transformation, attempt.ended or attempt.latest

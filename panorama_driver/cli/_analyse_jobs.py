@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._common import json_option, open_chosen, safe, write_json
+from ._common import json_option, open_named, safe, write_json
 from ._progress import Told
 
 if TYPE_CHECKING:
@@ -69,9 +69,8 @@ def command(paths: tuple[str, ...], most: int, as_json: bool) -> None:
 
 
 def _of_path(path: str, told: Told) -> Iterator[Sample]:
-    given = path if Path(path).is_file() or "://" in path or not Path(path).is_dir() else None
-    with open_chosen(Path(path), given, readonly=True) as store:
-        yield from _of_store(path, store, {} if given else _parameters(Path(path)), told)
+    with open_named(path) as store:
+        yield from _of_store(path, store, _parameters(Path(path)) if Path(path).is_dir() else {}, told)
 
 
 def _parameters(study: Path) -> dict[str, dict[str, Scalar]]:
@@ -133,7 +132,7 @@ def _hosts(hosts: Sequence[HostEffect]) -> Iterator[str]:
 
 
 def _percent(times: float) -> str:
-    return f"{100 * (times - 1):+.0f} %"
+    return f"{100 * (times - 1):+.0f} %".replace("-0 %", "+0 %")
 
 
 def _unlike(analysis: Analysis, most: int) -> Iterator[str]:
@@ -173,7 +172,7 @@ def _unknown(analysis: Analysis) -> Iterator[str]:
             reasons[job.reason] = reasons.get(job.reason, 0) + 1
     if reasons:
         yield ""
-        yield f"unknown: {sum(reasons.values())} attempts"
+        yield f"unknown: {sum(reasons.values())} attempts, of which"
         yield from (f"  {number}: {reason}" for reason, number in list(reasons.items())[:_SHOWN])
 
 

@@ -207,6 +207,8 @@ def _facts(sight: Sight, verdict: Verdict, judged: Judged | None) -> dict[str, A
 
 
 def _table(rows: Sequence[_Row], everything: bool) -> None:
+    if not rows:
+        click.echo("no TCP connection is stored there")
     for name, number in Counter(row[1].name for row in rows).most_common():
         click.echo(f"{number:6} {name}")
     listed = [row for row in rows if everything or _worth(row[1])]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UsageError
-from ._common import json_option, open_chosen, safe, write_json
+from ._common import json_option, open_named, safe, write_json
 
 if TYPE_CHECKING:
     from ..analysis.workflows import Analysis, Kind, Unlike
@@ -102,8 +102,7 @@ def _draw(analyses: Sequence[Analysis], path: Path) -> None:
 
 def _runs(paths: Sequence[str], told: _Told) -> Iterator[WorkflowMetrics]:
     for path in paths:
-        given = path if Path(path).is_file() or "://" in path or not Path(path).is_dir() else None
-        with open_chosen(Path(path), given, readonly=True) as store:
+        with open_named(path) as store:
             yield from _of_store(path, store, told)
 
 
@@ -175,6 +174,9 @@ def _kinds(kinds: Sequence[Kind]) -> Iterator[str]:
 
 def _unlike(analysis: Analysis) -> Iterator[str]:
     found = analysis.unlike
+    if not found and not any(kind.usual for kind in analysis.kinds):
+        yield "  no kind is usual, so that no run can be told as unlike: that takes a quarter of the runs, and eight"
+        return
     if not found:
         yield "  no run is unlike the usual ones"
         return

@@ -90,6 +90,25 @@ def open_chosen(study: Path, store: str | None, readonly: bool = False) -> Store
     return open_store(path, readonly=readonly)
 
 
+def open_named(path: str) -> Store:
+    """Open to be read what a PATH names: a store, or that of the study in a directory.
+
+    Raises
+    ------
+    StudyError
+        It leads nowhere, or to no study.
+    StoreError
+        It cannot be opened.
+    """
+    from ..store import open_store
+    from ..study.client import FOLDER
+
+    if "://" not in path and not Path(path).exists():
+        raise StudyError(f"{path}: no such file or folder; give a study's directory, or a store")
+    store = str(study_home(Path(path)) / FOLDER / "store.db") if Path(path).is_dir() else path
+    return open_store(store, readonly=True)
+
+
 def chosen(paths: tuple[str, ...]) -> list[str]:
     """Paths of studies and stores as they were named; unless they were, the study of this directory, or those below it.
 

@@ -60,13 +60,22 @@ def _understood(words: tuple[str, ...]) -> tuple[Path, str | None]:
     ------
     UsageError
         There are more words.
+    StudyError
+        The path leads nowhere, or there is no study here that a run could be of.
     """
     if len(words) > 2:
         raise UsageError("give a study or a store, and one of its runs: panorama anomalies [PATH] [EVAL|WF]")
     if len(words) == 2:
+        if not Path(words[0]).exists():
+            raise StudyError(f"{words[0]}: no such file or folder; give a study's directory, or a store")
         return Path(words[0]), words[1]
     if not words or Path(words[0]).exists():
         return Path(words[0] if words else "."), None
+    try:
+        study_home(Path())
+    except StudyError:
+        told = "no such file or folder, and no study is here that it could be a run of"
+        raise StudyError(f"{words[0]}: {told}; give a study's directory, or a store") from None
     return Path(), words[0]
 
 

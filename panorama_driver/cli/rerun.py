@@ -26,12 +26,14 @@ def command(which: str, wait: bool, study: Path, as_json: bool) -> None:
     """
     from ..study.client import FOLDER
     from ..study.definition import Definition
-    from ..study.journal import in_order, read
+    from ..study.journal import STOPPED, in_order, read
 
     home = study_home(study)
     evaluation = find(in_order(read(home / FOLDER)), which, home)
     if evaluation.state in ("succeeded", "refused"):
         raise StudyError(f"evaluation {which}: {evaluation.state}; there is nothing to run again")
+    if evaluation.state == STOPPED:
+        raise StudyError(f"evaluation {which}: {evaluation.message}; `panorama adapt undo` lets it run to its end")
     if Definition(home / "study.yml").fingerprint != evaluation.definition:
         click.echo("the study has changed since: this is a new evaluation, and all of it is run", err=True)
     request = {"eval_id": evaluation.eval_id, "variables": evaluation.variables}

@@ -147,7 +147,7 @@ def _told_before(follower: Follower) -> None:
 
 def _words(progress: Progress) -> str:
     evaluation = progress.evaluation
-    if evaluation.failed:
+    if evaluation.over and evaluation.state != "succeeded":
         return f"{evaluation.state}: {evaluation.message}"
     if evaluation.responses:
         taken = "" if progress.makespan is None else f", makespan {progress.makespan:.1f} s"

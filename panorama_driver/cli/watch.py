@@ -42,7 +42,7 @@ class _Followed:
     def poll(self) -> list[Anomaly]:
         """What is new in it, whoever found it."""
         from ..analysis import anomaly_of
-        from ..analysis.episodes import KINDS
+        from ..analysis.episodes import KINDS, checked
 
         self.watch.poll()
         found = []
@@ -51,7 +51,7 @@ class _Followed:
             self._cursor = page.cursor
             for event in page.events:
                 try:
-                    found.append(anomaly_of(event))
+                    found.append(checked(anomaly_of(event)))
                 except FormatError as problem:
                     click.echo(f"panorama: {safe(str(problem))}", err=True)
             if len(page.events) < _PAGE:
@@ -91,11 +91,13 @@ def command(
         told = stack.enter_context(until_told())
         publisher = stack.enter_context(_publishing(broker, credentials)) if broker is not None else None
         followed: dict[Path, _Followed] = {}
-        looked = -_AGAIN
+        looked, said = -_AGAIN, False
         while True:
             if time.monotonic() - looked >= _AGAIN:
                 looked = time.monotonic()
                 _open_new(paths, followed, past or once, stack)
+                if not followed and (once or not said):
+                    said = _nothing_yet(paths, once)
             _turn(followed.values(), publisher, as_json)
             if _is_over(followed.values(), once, exit_when_over) or told.wait(_TURN):
                 break
@@ -103,6 +105,21 @@ def command(
             left = f"{len(publisher)} anomalies were not taken by the broker; panorama watch --past sends them again"
             click.echo(f"panorama: {left}", err=True)
     return 0
+
+
+def _nothing_yet(paths: tuple[str, ...], once: bool) -> bool:
+    """Say that there is nothing to look at; True.
+
+    Raises
+    ------
+    StudyError
+        And nothing is to be waited for.
+    """
+    told = f"{', '.join(paths) or '.'}: no study has been run there"
+    if once:
+        raise StudyError(f"{told}; name its directory, or a store")
+    click.echo(safe(f"panorama: {told} yet; waiting for one"), err=True)
+    return True
 
 
 def _turn(followed: Iterable[_Followed], publisher: Publisher | None, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..events import Event
+from ..sources.hosts import place
 from . import _darshan, _failure, _tcp, _transfers, _verdict
 from ._findings import Finding, assembled, both, first, number, text, unknown
 from ._index import AttemptIndex, JobIndex
@@ -131,7 +132,8 @@ def _identity(attempt: AttemptIndex, job: JobIndex) -> dict[str, Finding[Any]]:
 def _host(attempt: AttemptIndex) -> Finding[str]:
     address = attempt.host_address
     found = attempt.host_name or attempt.host_names.get(address or "") or address
-    return Finding(found) if found else unknown("no event names the worker")
+    group = text(attempt.field("slot_group", "job_inst.host.info"))
+    return Finding(place(found, group)) if found else unknown("no event names the worker")
 
 
 def _of_stream(attempt: AttemptIndex, key: str) -> str | None:
@@ -200,7 +202,7 @@ def _wall_time(attempt: AttemptIndex) -> Finding[float]:
         return Finding(spans[0].length, source)
     spanned = both(_worker_start(attempt), _worker_end(attempt), _elapsed)
     local = _reported(number(attempt.field("local_dur", "job_inst.main.end")), "scheduler")
-    end = _reported(attempt.time("job_inst.main.term", "job_inst.main.end"), "scheduler")
+    end = _reported(attempt.finished, "scheduler")
     return first(
         (spanned, local, both(_scheduler_start(attempt), end, _elapsed)), "no event tells its start and its end"
     )
@@ -211,16 +213,17 @@ def _elapsed(begin: float, end: float) -> float:
 
 
 def _scheduler_start(attempt: AttemptIndex) -> Finding[float]:
-    return _reported(attempt.time("job_inst.main.start"), "scheduler", "no event tells when it started")
+    return _reported(attempt.begun, "scheduler", "no event tells when it started")
 
 
 def _queue_time(attempt: AttemptIndex) -> Finding[float]:
-    """Worker's clock first: a scheduler that polls learns of the start when it is long past."""
+    """Worker's clock first: a scheduler that polls learns of the start when it is long past. What ran in vain before
+    an eviction was no waiting."""
     submit = _reported(attempt.submitted, "scheduler", "no submit event")
     begins = [_worker_start(attempt), _scheduler_start(attempt)]
     if submit.value is None or all(begin.value is None for begin in begins):
         return unknown(submit.note if submit.value is None else "has not started")
-    waits = [both(begin, submit, lambda start, submitted: start - submitted) for begin in begins]
+    waits = [both(begin, submit, lambda start, submitted: start - submitted - attempt.lost_time) for begin in begins]
     sane = [wait for wait in waits if wait.value is not None and wait.value >= 0]
     return first(sane, "its start lies before its submission: the hosts' clocks disagree")
 

@@ -59,7 +59,8 @@ def query(what: str, known: Sequence[str]) -> str:
     """SQL for `what` beside all that may drive it."""
     names = [*(name for name in known if name.startswith("x_")), *(f"workflow_{name}" for name in _METRICS)]
     shown = ", ".join(quoted(name) if name.startswith("x_") else name for name in names)
-    ended = " AND workflow_state = 'succeeded'" if what.startswith("workflow_") else ""
+    # The responses of an evaluation that was stopped are lower bounds, which are no values.
+    ended = " AND workflow_state = 'succeeded'" if what.startswith("workflow_") else " AND state <> 'stopped'"
     known_only = f"current{ended} AND {quoted(what)} IS NOT NULL"
     return f"SELECT study, key, {quoted(what)}, {shown}\nFROM evaluations WHERE {known_only}"
 

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import StoreError
 from ..store import Store, open_store
 from ..store._base import printable
 from ..store._caches import open_cache
@@ -95,6 +96,9 @@ def _in_file(path: Path, places: list[Place], progress: Progress) -> tuple[sqlit
     try:
         connection = open_cache(path, begin)
         return connection, _advanced(connection, places, progress)
+    except StoreError:  # what is asked cannot be read, which is not the cache's fault
+        _close(connection)
+        raise
     except (OSError, sqlite3.Error) as problem:
         _close(connection)
         _log.warning("%s: cannot be used, so every run is read from its store: %s", path, problem)

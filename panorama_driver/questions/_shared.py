@@ -54,7 +54,8 @@ def shared(ask: Callable[[str], Table]) -> tuple[Table, list[str]]:
     evaluations = ask(EVALUATIONS).rows
     failed = {(study, key) for study, key, _, gone in evaluations if gone}
     others = {(study, key) for study, key, _, gone in evaluations if not gone}
-    names = [str(evaluation) for *_, evaluation, gone in evaluations if gone]
+    several = len({study for study, *_ in evaluations}) > 1
+    names = [f"{study} {number}" if several else str(number) for study, _, number, gone in evaluations if gone]
     told = f"{len(failed)} of {len(evaluations)} evaluations failed" + (f": {_some(names)}" if names else "")
     if not failed or not others:
         lacking = "none has succeeded: there is nothing to compare them with" if failed else "they share nothing"
@@ -63,7 +64,8 @@ def shared(ask: Callable[[str], Table]) -> tuple[Table, list[str]]:
     found = [each._replace(who=each.who & known) for each in _features(ask)]
     found = [each for each in found if len(each.who) >= _LEAST and len(each.who) < len(known)]
     rows = _compared(found, failed, others)
-    return Table(_COLUMNS, rows), [told, f"p_holm is for all {len(found)} comparisons together"]
+    nothing = [] if rows else ["nothing that two of those that failed have is more frequent among them"]
+    return Table(_COLUMNS, rows), [told, *nothing, f"p_holm is for all {len(found)} comparisons together"]
 
 
 def _some(names: list[str]) -> str:

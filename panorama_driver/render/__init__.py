@@ -2,6 +2,7 @@
 
 from .bundle import Bundle, load_bundle, render
 from .site import Site, find_site, site_names
+from .steer import steer
 from .workflow import WorkflowFolder, find_workflow, workflow_names
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "load_bundle",
     "render",
     "site_names",
+    "steer",
     "workflow_names",
 ]

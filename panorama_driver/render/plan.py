@@ -18,6 +18,9 @@ SUBMIT_POINTER = "run/submitdir"
 CANCELLED = "run/cancelled"
 """File of a bundle that must not be planned any more."""
 
+STEERED = "run/sites.yml"
+"""File of a bundle that is planned with this site catalog in place of its own: see steer.py."""
+
 _PORTS = {"amqp": 5672, "amqps": 5671}
 
 _SCRIPT = r"""#!/bin/sh
@@ -43,8 +46,12 @@ command -v pegasus-plan >/dev/null || fail "no pegasus-plan on PATH; install Peg
 rm -f run/submitdir
 
 @UMASK@properties=run/properties.$$
-trap 'rm -f "$properties"' EXIT
+sites=run/sites.$$.yml
+trap 'rm -f "$properties" "$sites"' EXIT
 cp pegasus.properties "$properties" || fail "pegasus.properties cannot be read"
+if cp run/sites.yml "$sites" 2>/dev/null; then # hosts that are to be avoided; it may be gone in a moment
+    echo "pegasus.catalog.site.file = $sites" >>"$properties"
+fi
 @BROKER@pegasus-plan --conf "$properties" --dir submit --sites @SITE@ --output-sites @OUTPUT@ @STAGING@\
     --cleanup @CLEANUP@ @CLUSTER@"$@" workflow.yml >>run/plan.log 2>&1 </dev/null
 status=$?

@@ -160,6 +160,13 @@ class Site:
         [site] = (site for site in self._sites if site["name"] == self.notes.execution)
         return {key: site[key] for key in ("arch", "os.type") if key in site}
 
+    @property
+    def batch_system(self) -> str | None:
+        """Which one HTCondor hands the jobs to, such as `slurm`; None where it runs them itself."""
+        [site] = (site for site in self._sites if site["name"] == self.notes.execution)
+        found = (grid.get("scheduler") for grid in site.get("grids") or () if grid.get("jobtype") == "compute")
+        return next((str(name) for name in found if name), None)
+
     def check_engine(self, engine: str) -> None:
         """Refuse an engine that cannot run jobs here.
 

@@ -297,13 +297,17 @@ class Composite(MainEnd, frozen=True, kw_only=True):
 
 
 class HostInfo(OfAttempt, frozen=True, kw_only=True):
-    """`job_inst.host.info`: the worker, `unknown` where kickstart told no name; `total_memory` in kB."""
+    """`job_inst.host.info`: the worker, `unknown` where kickstart told no name; `total_memory` in kB.
+
+    `slot_group` is our engine's: the group of slots that the attempt runs in, where the study has groups.
+    """
 
     site: str | None = None
     hostname: str | None = None
     ip: str | None = None
     total_memory: int | None = None
     uname: str | None = None
+    slot_group: str | None = None
 
 
 class Tag(OfAttempt, frozen=True, kw_only=True):

@@ -21,6 +21,11 @@ def short_name(name: str) -> str:
         return _AROUND.sub("", bare.partition(".")[0]).lower()
 
 
+def place(host: str, slot_group: str | None) -> str:
+    """A host as metrics and anomalies spell it: with the group of slots after a slash, where slots are in groups."""
+    return f"{host}/{slot_group}" if slot_group else host
+
+
 def is_address(name: str) -> bool:
     """Whether a host is called by its address."""
     try:

@@ -16,6 +16,7 @@ from ..config import Scalar, Study, load_study
 from ..errors import ParameterError, StudyError
 from ..objective import Responses
 from ..render import Site, WorkflowFolder, find_site, find_workflow
+from .bounds import check_stoppable
 
 VALUE, GRADIENT, HESSIAN = 1, 2, 4
 _MOST_INPUTS = 10_000
@@ -75,6 +76,8 @@ class Definition:
         self.site: Site = find_site(self.study.site, path.parent, self.study.site_variables)
         self.site.check_engine(self.study.engine)
         self.responses = Responses.parse(self.study.responses, self.study.gradients, self.study.hessians)
+        if self.study.adapt.stop_hopeless:
+            check_stoppable(self.responses, path)
         self.folder.values(self.study.parameters, self.study.options)
         self.inputs = self.study.input_folders(path.parent)
         self._check_inputs()
@@ -156,6 +159,11 @@ class Definition:
             self.study.options,
             *own,
         )
+
+    @property
+    def formulas(self) -> str:
+        """Hash of how responses are made: values that were made otherwise cannot be compared."""
+        return _hash(self.study.responses)
 
     def key(self, request: Request) -> str:
         """Hash of all that decides what an evaluation runs.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,17 +16,16 @@ from ..collector.completeness import note
 from ..collector.darshan import summarise
 from ..config import Study, spell
 from ..engines.outcome import Outcome
-from ..errors import EvaluationTimeoutError, PanoramaError, ResponseError, StoreError, UsageError
-from ..metrics import WorkflowMetrics, correlate, failure_words, thinned
-from ..objective import Responses
+from ..errors import EvaluationTimeoutError, PanoramaError, StoreError, UsageError
+from ..metrics import correlate, failure_words, thinned
 from ..render import render
 from ..store import Store
-from .definition import GRADIENT, HESSIAN, VALUE, Definition, Request
-from .journal import Evaluation, Journal
+from .adaptation import Adaptation
+from .answers import ANSWERABLE, Answers, Reply, Report, asked_of
+from .client import FOLDER
+from .definition import Definition, Request
+from .journal import STOPPED, Evaluation, Journal
 from .runners import Follower, Runner, Ticket, make_runner
-
-Report = Callable[[str], None]
-Reply = dict[str, Any]
 
 
 class Listener(NamedTuple):
@@ -39,8 +37,6 @@ class Listener(NamedTuple):
 
 _log = logging.getLogger(__name__)
 _POLL = 0.5
-_ANSWERABLE = ("succeeded", "unanswered")
-_LEFT = "the study server was told to end; the workflow goes on, and is found again when it is asked for"
 _CANCELLED = "when it is asked for again, it goes on where it stopped"
 
 
@@ -74,6 +70,8 @@ class Evaluations:
         self._removals: set[asyncio.Task[None]] = set()
         self._leaving = False
         self._rendering = asyncio.Lock()
+        self._answers = Answers(self._home, journal, store)
+        self.adaptation = Adaptation(self, journal, store, self._home / FOLDER)
 
     @property
     def idle(self) -> bool:
@@ -94,7 +92,7 @@ class Evaluations:
             key = definition.key(request)
             self._journal.withdraw(_refusal(request))
             evaluation = await self._settled(definition, key, request, listener)
-            return self._answer(definition, evaluation, request, listener.report)
+            return self._answers.answer(definition, evaluation, request, listener.report)
         except PanoramaError as problem:
             _log.warning("evaluation %s%s: %s", request.eval_id, "" if key else " refused", problem)
             if not key:
@@ -132,7 +130,7 @@ class Evaluations:
     async def _answer_alone(self, key: str, request: Request, running: _Running) -> None:
         await asyncio.wait({running.task})
         try:
-            self._answer(self._define(), self._journal.evaluations[key], request, _log.info)
+            self._answers.answer(self._define(), self._journal.evaluations[key], request, _log.info)
         except PanoramaError as problem:
             _log.warning("evaluation %s: %s", request.eval_id, problem)
 
@@ -159,6 +157,23 @@ class Evaluations:
                 problems[key] = str(problem)
         return ended, problems
 
+    def stop(self, key: str, reason: str, bounds: Mapping[str, float], formulas: str) -> bool:
+        """End an evaluation that is hopeless, and answer it with what its responses, made by these formulas, have
+        reached; whether it ran."""
+        running = self._running.get(key)
+        if running is None or running.ending or running.task.cancelling():
+            return False
+        running.stopped = _Stopped(reason, bounds, formulas)
+        running.task.cancel()
+        return True
+
+    @property
+    def running(self) -> list[Evaluation]:
+        """Evaluations whose workflows run, and are not about to end."""
+        going_on = [key for key, each in self._running.items() if not each.ending and not each.task.cancelling()]
+        known = map(self._journal.evaluations.get, going_on)
+        return [each for each in known if each is not None and not each.over and each.wf_uuid is not None]
+
     async def _end(self, key: str) -> None:
         if key in self._running:
             self._running[key].task.cancel()
@@ -181,6 +196,7 @@ class Evaluations:
 
     async def cancel_all(self) -> None:
         """End all that runs, and wait for that."""
+        await self.adaptation.close()
         tasks = [running.task for running in self._running.values()]
         for task in tasks:
             task.cancel()
@@ -206,7 +222,9 @@ class Evaluations:
 
     async def _settled(self, definition: Definition, key: str, request: Request, listener: Listener) -> Evaluation:
         known = self._journal.evaluations.get(key)
-        if known is not None and known.state in _ANSWERABLE:
+        if known is not None and known.state == STOPPED and _suffices(known, definition, request):
+            return known
+        if known is not None and known.state in ANSWERABLE:
             listener.report("known, its workflow has finished before")
             self._refill(known)
             return known
@@ -249,8 +267,11 @@ class Evaluations:
             directory=f"evaluations/{_folder(request.eval_id)}-{key[:8]}",
             definition=definition.fingerprint,
         )
+        if evaluation.state == STOPPED:  # it is asked for what it had not told
+            evaluation = self._journal.record(key, durably=False, state="cancelled", responses={})
         state, message, decided_by = "failed", "", ""
         left = False
+        reached: dict[str, Any] = {}
         try:
             outcome = await self._run_workflow(definition, evaluation)
             state, message = ("succeeded", "") if outcome.succeeded else ("failed", outcome.reason)
@@ -258,6 +279,10 @@ class Evaluations:
         except EvaluationTimeoutError as problem:
             state, message = "timeout", str(problem)
         except asyncio.CancelledError:
+            if (stopped := self._running[key].stopped) is not None:
+                state, message = STOPPED, stopped.reason
+                reached = {"responses": dict(stopped.bounds), "formulas": stopped.formulas}
+                return
             state, message = "cancelled", _CANCELLED
             left = self._leaving and definition.study.engine != "local"
             raise
@@ -268,7 +293,7 @@ class Evaluations:
             raise
         finally:
             if not left:
-                self._journal.record(key, state=state, message=message, decided_by=decided_by)
+                self._journal.record(key, state=state, message=message, decided_by=decided_by, **reached)
                 told = f" (told by {decided_by})" if decided_by else ""
                 _log.info("evaluation %s %s%s %s", evaluation.eval_id, state, told, message)
 
@@ -283,7 +308,9 @@ class Evaluations:
             async with asyncio.timeout(definition.study.timeout_seconds):
                 again = evaluation.over
                 evaluation = await self._submitted(definition, runner, evaluation, directory)
+                await self.adaptation.prepare(definition, runner)
                 outcome = await self._with_retries(definition, runner, evaluation, again)
+                self._running[evaluation.key].ending = True
         except TimeoutError:
             pass  # told below, once what the run left has been collected
         finally:
@@ -386,54 +413,13 @@ class Evaluations:
         why = failure_words(correlate(events)) if events else ""
         return Outcome(False, f"{why} ({outcome.reason})" if why else outcome.reason, outcome.decided_by)
 
-    def _answer(self, definition: Definition, evaluation: Evaluation, request: Request, report: Report) -> Reply:
-        """What goes back to Dakota: responses out of metrics and output files, computed from what is stored."""
-        on_failure = definition.study.on_failure.then
-        if not evaluation.over:
-            return {"state": "cancelled", "message": _LEFT, "on_failure": on_failure}
-        if evaluation.state not in _ANSWERABLE:
-            return {"state": evaluation.state, "message": evaluation.message, "on_failure": on_failure}
-        measured = self._measured(evaluation)
-        asked = [label for label, active in request.asv.items() if active & VALUE]
-        if not request.asv:
-            asked = list(definition.responses.forms)
-        output = self._home / evaluation.directory / "output"
-        try:
-            found = definition.responses.only(asked).evaluate(measured, output)
-            responses = {label: found[label] for label in asked}  # in Dakota's order: the first is the objective
-        except ResponseError as problem:
-            self._journal.record(evaluation.key, durably=False, state="unanswered", message=str(problem))
-            raise
-        known = {label: value for label, value in evaluation.responses.items() if label in definition.responses.forms}
-        together = responses | {label: value for label, value in known.items() if label not in responses}
-        if together != evaluation.responses or evaluation.state != "succeeded":
-            changes = {"state": "succeeded", "message": "", "responses": together}
-            self._journal.record(evaluation.key, durably=False, **changes)
-        report(f"{spell(responses)}, makespan {_seconds(measured.makespan)}")
-        return {
-            "state": "ok",
-            "responses": responses,
-            "gradients": self._derivatives(request, GRADIENT, definition.responses.gradient, output),
-            "hessians": self._derivatives(request, HESSIAN, definition.responses.hessian, output),
-            "metadata": _metadata(definition.responses, request.metadata, measured, output),
-            "message": "",
-            "on_failure": on_failure,
-            "wf_uuid": evaluation.wf_uuid,
-        }
 
-    @staticmethod
-    def _derivatives(request: Request, bit: int, find: Callable[..., Any], output: Path) -> dict[str, Any]:
-        return {label: find(label, request.dvv, output) for label, active in request.asv.items() if active & bit}
+class _Stopped(NamedTuple):
+    """Why an evaluation is stopped, what its responses have reached, and what they were made by."""
 
-    def _measured(self, evaluation: Evaluation) -> WorkflowMetrics:
-        assert evaluation.wf_uuid is not None
-        events = thinned(partial(self._store.events, evaluation.wf_uuid))
-        if not events:
-            raise StoreError(
-                f"nothing is left of evaluation {evaluation.eval_id}: neither the store nor "
-                f"{self._home / evaluation.directory / 'run'} has its events; restore that folder"
-            )
-        return correlate(events)
+    reason: str
+    bounds: Mapping[str, float]
+    formulas: str
 
 
 class _Running:
@@ -444,6 +430,8 @@ class _Running:
         self.priority = priority
         self.listeners: list[Listener] = []
         self.name = ""
+        self.ending = False
+        self.stopped: _Stopped | None = None
 
 
 def _finish(follower: Follower, where: str) -> tuple[str, ...]:
@@ -473,29 +461,17 @@ async def _keep_polling(follower: Follower) -> None:
         follower.poll()
 
 
+def _suffices(stopped: Evaluation, definition: Definition, request: Request) -> bool:
+    """Whether lower bounds will do: of these responses as they are defined now, in a study that still allows them."""
+    meant = definition.study.adapt.stop_hopeless and stopped.formulas == definition.formulas
+    return meant and stopped.responses.keys() >= {*asked_of(definition, request)}
+
+
 def _refusal(request: Request) -> str:
     """Key in the journal of an evaluation that nothing was run for; one that is asked rightly later replaces it."""
     return f"refused-{request.eval_id}"
 
 
-def _metadata(known: Responses, names: list[str], measured: WorkflowMetrics, output: Path) -> dict[str, float]:
-    """Responses and metrics of the workflow by name; one that is unknown is left out, since Dakota can do without."""
-    found: dict[str, float] = {}
-    for name in names:
-        try:
-            found |= known.only([name]).evaluate(measured, output)
-        except ResponseError as problem:
-            _log.warning("metadata %s: %s", name, problem)
-        metric = getattr(measured, name, None)
-        if isinstance(metric, int | float) and math.isfinite(metric):
-            found.setdefault(name, float(metric))
-    return found
-
-
 def _folder(eval_id: str) -> str:
     """A folder's name from Dakota's number: 7 is 0007, 2:3 is 0002.0003."""
     return ".".join(part.zfill(4) for part in re.findall(r"\w+", eval_id)) or time.strftime("%H%M%S")
-
-
-def _seconds(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.1f} s"

@@ -19,6 +19,7 @@ from ..errors import StoreError
 
 NAME = "journal.jsonl"
 WITHDRAWN = "withdrawn"
+STOPPED = "stopped"
 _REMEMBERED = 256  # bytes before where reading goes on: steps have their time in them, so no two ends are alike
 _PIECE = 1 << 20  # bytes read at a time
 _LONGEST = 4 << 20  # bytes of a line; a longer one is no step
@@ -37,7 +38,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
         Parameter values.
     state : str
         `received`, `submitted`, `succeeded`, `unanswered` (its workflow succeeded, but a response could not be found in
-        it), `failed`, `timeout`, `cancelled` or `refused` (nothing was run).
+        it), `stopped` (it could not beat the best one any more; its responses are lower bounds, what they had reached
+        when it was ended), `failed`, `timeout`, `cancelled` or `refused` (nothing was run).
     wf_uuid : str or None
         Its workflow run, from `submitted` on.
     directory : str
@@ -45,9 +47,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     definition : str
         Fingerprint of the study's definition that it was run under.
     message : str
-        Why it failed.
+        Why it failed, or was stopped.
     responses : dict
         What went back to Dakota.
+    formulas : str
+        Fingerprint of how these were made (`Definition.formulas`); empty where nobody wrote it down.
     decided_by : str
         Which source told the end of its workflow: `engine`, `dagman` or `manager`.
     started, ended : float or None
@@ -63,6 +67,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     wf_uuid: str | None = None
     message: str = ""
     responses: dict[str, float] = {}
+    formulas: str = ""
     decided_by: str = ""
     started: float | None = None
     ended: float | None = None
@@ -75,7 +80,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failed(self) -> bool:
         """It has ended without an answer."""
-        return self.over and self.state != "succeeded"
+        return self.over and self.state not in ("succeeded", STOPPED)
 
 
 class Journal:

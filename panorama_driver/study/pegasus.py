@@ -8,9 +8,11 @@ import logging
 import os
 import re
 import shutil
+import socket
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,15 +20,21 @@ from ..collector.files import Drained, RunFollower
 from ..collector.submitdir import SubmitDirFollower
 from ..config import Monitoring, Study, duration
 from ..engines.outcome import Outcome
-from ..engines.pegasus import condor
+from ..engines.pegasus import condor, hosts, slurm
 from ..engines.pegasus.manager import Manager
 from ..engines.pegasus.roster import Roster
 from ..engines.pegasus.run import Hooks, PegasusRun
 from ..engines.pegasus.service import connect, own_account, up
-from ..errors import ManagerError, StudyError
-from ..render import load_bundle
+from ..engines.pegasus.steering import Steering
+from ..errors import ManagerError, SiteError, StudyError
+from ..render import Site, load_bundle, steer
+from ..sources.hosts import short_name
 from ..store import Store
+from .client import FOLDER
 from .runners import Follower, Tell, Ticket
+
+if TYPE_CHECKING:
+    from .outlet import Outlet
 
 _FIT_PATH = re.compile(r"[A-Za-z0-9_./+,:@%=-]+")
 _INTERVAL = 2.0  # [s] how often a manager that is started here looks at its workflows
@@ -42,11 +50,18 @@ class PegasusRunner:
         Says which manager and ensemble, with which limits, and how jobs are watched.
     home : Path
         The study's folder.
+    site : Site
+        Where the jobs run.
     """
 
-    def __init__(self, study: Study, home: Path) -> None:
+    def __init__(self, study: Study, home: Path, site: Site) -> None:
         self._study = study
         self._home = home
+        self._site = site
+        self._limit: int | None = None
+        self._nodes: dict[str, str] = {}
+        self._outlet: Outlet | None = None
+        self._steering = Steering(self._prepare, queued=site.batch_system is None)
         self._ensemble = study.ensemble.name or ensemble_name(home)
         self._idle_timeout = duration(study.idle_timeout)
         self._roster: Roster | None = None
@@ -69,7 +84,9 @@ class PegasusRunner:
         return _Both(SubmitDirFollower(directory / "run", store), RunFollower(directory / "output", store))
 
     async def run(self, ticket: Ticket) -> Outcome:
-        return await (await self._prepared(ticket)).run(ticket.again)
+        run = await self._prepared(ticket)
+        with self._steering.steered(run):
+            return await run.run(ticket.again)
 
     async def end(self, ticket: Ticket) -> None:
         await (await self._prepared(ticket)).remove()
@@ -79,13 +96,85 @@ class PegasusRunner:
             raise StudyError(unfit)
         condor.check_programs()
         async with self._starting:
-            self._roster = self._roster or Roster(
-                await self._manager(ticket.tell), self._ensemble, self._study.ensemble
-            )
+            if self._roster is None:
+                self._roster = Roster(await self._manager(ticket.tell), self._ensemble, self._study.ensemble)
+                self._roster.limit = self._limit
         name = workflow_name(load_bundle(ticket.directory).workflow, ticket.key, ticket.directory)
         hooks = Hooks(planned=ticket.planned, tell=ticket.tell, handed=ticket.handed)
         priority = self._study.ensemble.priority if ticket.priority is None else ticket.priority
         return PegasusRun(ticket.directory, self._roster, name, priority, hooks, self._idle_timeout)
+
+    async def retry(self, wf_uuid: str, job_id: str, attempt: int, host: str) -> bool:
+        """HTCondor starts the same attempt again: its start, its host and what it used are then those of the last time.
+
+        Raises
+        ------
+        SiteError
+            The jobs are not HTCondor's to move.
+        """
+        if self._site.batch_system is not None:
+            raise SiteError(
+                f"site {self._site.name!r}: a job that {self._site.batch_system} runs cannot be sent to another host; "
+                "cancel it there, and x-panorama.retries of the site file decides"
+            )
+        return await self._steering.retry(wf_uuid, job_id, attempt, host)
+
+    async def avoid(self, hosts: frozenset[str]) -> frozenset[str]:
+        """Workflows that are not planned yet, and jobs that wait in HTCondor's queue, know it at once.
+
+        Raises
+        ------
+        SiteError
+            The site's batch system cannot be told.
+        """
+        known = await asyncio.to_thread(self._pool)
+        avoided = _but_the_last(hosts, self._steering.hosts, known)
+        await self._steering.avoid(avoided)
+        return avoided
+
+    def _pool(self) -> frozenset[str]:
+        """Hosts that jobs may go to; none where that cannot be known."""
+        if self._site.notes.this_machine:
+            return frozenset({short_name(socket.gethostname())})
+        if self._site.batch_system is None:
+            return hosts.pool()
+        if self._site.batch_system != "slurm":
+            raise SiteError(
+                f"site {self._site.name!r}: jobs of {self._site.batch_system} cannot be kept off a host from here; "
+                "drain it, or name other nodes in the site file"
+            )
+        self._nodes = slurm.nodes()
+        return frozenset(self._nodes)
+
+    def _prepare(self, directory: Path, avoided: frozenset[str]) -> bool:
+        if self._site.batch_system == "slurm":
+            return steer(directory, slurm.profiles(avoided, self._nodes))
+        return steer(directory, {"condor": hosts.profiles(avoided)} if avoided else {})
+
+    async def limit(self, running: int | None) -> None:
+        """Workflows that the ensemble runs at a time.
+
+        Raises
+        ------
+        StudyError
+            study.yml does not name the number, which other studies of the ensemble may have chosen.
+        """
+        if self.capacity is None:
+            raise StudyError(
+                f"{self._home / 'study.yml'}: how many workflows of ensemble {self._ensemble!r} run at a time is not "
+                "this study's to change; name it: ensemble.max_running"
+            )
+        self._limit = running
+        if self._roster is not None:
+            await self._roster.limit_to(running, _log.info)
+
+    @property
+    def running_limit(self) -> int | None:
+        return self._limit
+
+    @property
+    def capacity(self) -> int | None:
+        return self._study.ensemble.max_running
 
     def leave(self) -> None:
         if self._roster is not None:
@@ -95,8 +184,25 @@ class PegasusRunner:
         if self._roster is not None:
             await self._roster.removed()
 
+    def publish(self, lines: list[bytes]) -> None:
+        """Workflows tell the broker themselves, by monitord; what is found in them is told from here."""
+        if self._outlet is None and self._study.monitoring.broker:
+            from .outlet import Outlet  # it brings pika with it, which few studies have use for
+
+            self._outlet = Outlet(self._study.monitoring, self._home, self._home / FOLDER / "spool")
+        if self._outlet is not None:
+            self._outlet.pass_on(lines)
+
+    def fall_silent(self) -> None:
+        outlet, self._outlet = self._outlet, None
+        if outlet is not None:
+            outlet.close(0.0)
+
     async def close(self) -> None:
+        self._steering.close()
         await self.removed()
+        if self._outlet is not None:
+            await asyncio.to_thread(self._outlet.close)
 
     async def _manager(self, tell: Tell) -> Manager:
         """The manager, started if it is ours to start; one that may be on its way back is waited for by the roster."""
@@ -139,6 +245,14 @@ class _Both:
 
     def finish(self) -> Drained:
         return sum((follower.finish() for follower in self._followers), Drained())
+
+
+def _but_the_last(wanted: frozenset[str], before: frozenset[str], known: frozenset[str]) -> frozenset[str]:
+    """The hosts that can be avoided: known ones where that can be told, and not the last one that is left."""
+    fit = wanted.difference(hosts.unfit(wanted))
+    if not known or known - fit:
+        return fit
+    return fit - {max(fit & known, key=lambda host: (host not in before, host))}
 
 
 def unfit_place(directory: Path) -> str:

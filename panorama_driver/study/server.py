@@ -34,6 +34,9 @@ _GOODBYE = 2.0
 _TAKE_OVER = 20.0
 _LINE_LIMIT = 2**24
 
+LOCK = "server.lock"
+"""Held by the study's server."""
+
 
 class Server:
     """Serves one study.
@@ -123,6 +126,8 @@ class Server:
             await self._evaluate(message, reader, writer)
         elif message.get("op") == "cancel":
             await self._cancel(msgspec.convert(message["keys"], list[str]), writer)
+        elif message.get("op") == "undo":
+            await self._undo(msgspec.convert(message["id"], str), writer)
         elif message.get("op") == "stop":
             _send(writer, {"stopping": True, "pid": os.getpid(), "owners": list(self._owners)})
             self._stop.set()
@@ -139,6 +144,15 @@ class Server:
         finally:
             life.cancel()
         _send(writer, {"cancelled": ended, "problems": problems})
+
+    async def _undo(self, action_id: str, writer: asyncio.StreamWriter) -> None:
+        life = asyncio.create_task(_signs_of_life(writer))
+        try:
+            _send(writer, {"undone": msgspec.to_builtins(await self._evaluations.adaptation.undo(action_id))})
+        except PanoramaError as problem:
+            _send(writer, {"problem": str(problem)})
+        finally:
+            life.cancel()
 
     async def _evaluate(
         self, message: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -249,7 +263,7 @@ def main(study_file: Path) -> None:
 
 def _take_over(folder: Path) -> None:
     """Become this study's only server, once one that is about to end has ended; the lock goes with the process."""
-    lock = os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     end = time.monotonic() + _TAKE_OVER
     while True:
         try:

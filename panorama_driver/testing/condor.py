@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from .submitfile import SubmitFile
 
 _LETTERS = {IDLE: "I", RUNNING: "R", REMOVED: "X", COMPLETED: "C", HELD: "H"}
 _WORDS = {COMPLETED: "completed", REMOVED: "removed", IDLE: "idle", RUNNING: "running", HELD: "held"}
-_EXPRESSIONS = {"PeriodicRemove", "PeriodicRelease", "Requirements"}
+_EXPRESSIONS = {"PeriodicRemove", "PeriodicRelease", "Requirements", "PanoramaRequirements"}
 _INHERITED = ("PATH", "PYTHONPATH", "TZ", "HOME", "USER", "LANG", "LC_ALL", "XDG_RUNTIME_DIR")
 _CONFIG = {
     "DAGMAN_COPY_TO_SPOOL": "false",
@@ -232,6 +233,54 @@ def condor_release(words: list[str]) -> int:
     return _ask_for("release", "released", words)
 
 
+def condor_vacate_job(words: list[str]) -> int:
+    """Send running jobs back into the queue; `-fast` kills them, as this does always."""
+    ads, rest = _selected(list(words))
+    done = f"{'fast-' * ('-fast' in rest)}vacated"
+    running = [ad for ad in ads if ad["JobStatus"] == RUNNING]
+    for ad in running:
+        ask(_queue(), ad, "vacate", "User requested the job to vacate")
+    constraint = next((words[at + 1] for at, word in enumerate(words) if word.startswith("-cons")), None)
+    if constraint is not None and running:
+        print(f"All jobs matching constraint ({constraint}) have been {done}")
+    elif constraint is not None:
+        print(f"Couldn't find/{done.removesuffix('d')} all jobs matching constraint ({constraint})", file=sys.stderr)
+    else:
+        print("\n".join(f"Job {ad['ClusterId']}.0 {done}" for ad in running))
+        idle = [f"Job {ad['ClusterId']}.0 not running to be {done}" for ad in ads if ad not in running]
+        print("\n".join(idle or ["Job not found"] * (not running)), file=sys.stderr)
+    return int(not running)
+
+
+def condor_qedit(words: list[str]) -> int:
+    """Change attributes of jobs: `-constraint EXPRESSION` or a cluster, then names and values."""
+    queue, edits = _queue(), list(words)
+    which = [edits.pop(0) for _ in range(2 if edits[0].startswith("-cons") else 1)]
+    pairs = dict(zip(edits[::2], edits[1::2], strict=True))
+    values = {name: _value(text) for name, text in pairs.items()}
+    with queue.locked():
+        ads, _ = _selected(list(which))
+        for ad in ads:
+            queue.change(ad["ClusterId"], **values)
+    for name in pairs:
+        if ads:
+            print(f'Set attribute "{name}" for {len(ads)} matching jobs.')
+    if not ads:
+        print(f'Failed to set attribute "{next(iter(pairs))}" by constraint: ( ({which[-1]}) )', file=sys.stderr)
+        print("Queue transaction failed.  No attributes were set.", file=sys.stderr)
+    return int(not ads)
+
+
+def _value(text: str) -> Any:
+    """What an attribute is set to; an expression stays text, and is refused where it is none."""
+    if text == "undefined":
+        return None
+    if re.fullmatch(r'"[^"]*"', text):
+        return text[1:-1]
+    holds(text, {})
+    return int(text) if re.fullmatch(r"-?\d+", text) else text
+
+
 def condor_version(words: list[str]) -> int:
     """Print the version."""
     print(f"{VERSION}\n$CondorPlatform: X86_64-Debian_13 $")
@@ -255,7 +304,13 @@ def condor_status(words: list[str]) -> int:
     """List the slots: `-json`, `-af ATTRIBUTE...`, or a table."""
     attributes = _attributes(words)
     slots = [
-        {"Name": f"slot{number}@standin", "State": "Unclaimed", "Activity": "Idle", "PartitionableSlot": True}
+        {
+            "Name": f"slot{number}@{slot.machine}",
+            "Machine": slot.machine,
+            "State": "Unclaimed",
+            "Activity": "Idle",
+            "PartitionableSlot": True,
+        }
         | {"Cpus": slot.cpus, "TotalSlotCpus": slot.cpus, "Memory": slot.memory, "TotalSlotMemory": slot.memory}
         | {"Disk": slot.disk * 1024, "TotalSlotDisk": slot.disk * 1024}
         for number, slot in enumerate(load(root()).slots, 1)

@@ -84,6 +84,7 @@ class Job:
             "JobPrio": int(sub.get("priority", "0")),
             "NumJobStarts": 0,
             "PeriodicRemove": sub.get("periodic_remove", "false"),
+            "Requirements": sub.get("requirements", "true"),
             "RequestCpus": int(sub.get("request_cpus") or 1),
             "RequestMemory": sub.megabytes("request_memory"),
             "RequestDisk": sub.megabytes("request_disk") * 1024,
@@ -142,6 +143,10 @@ class Job:
             if ad["JobStatus"] == RUNNING:
                 yield self._event(userlog.EVICTED)
             yield self._hold(reason, 1)
+        elif what == "vacate" and ad["JobStatus"] == RUNNING:
+            self.kill()
+            self._queue.change(self.cluster, JobStatus=IDLE, Slot=None, RemoteHost=None)
+            yield self._event(userlog.EVICTED)
         elif what == "release" and ad["JobStatus"] == HELD:
             self._queue.change(
                 self.cluster, JobStatus=IDLE, HoldReason=None, HoldReasonCode=None, HoldReasonSubCode=None
@@ -181,7 +186,7 @@ class Job:
             running = [job for job in self._queue.jobs() if job["JobStatus"] == RUNNING and "Slot" in job]
             for number, slot in enumerate(settings.slots):
                 mine = [job for job in running if job["Slot"] == number]
-                if all(
+                if holds(ad["Requirements"], {"Machine": slot.machine} | ad) and all(
                     sum(job[name] for job in mine) + ad[name] <= size
                     for name, size in (
                         ("RequestCpus", slot.cpus),
@@ -189,7 +194,8 @@ class Job:
                         ("RequestDisk", slot.disk * 1024),
                     )
                 ):
-                    self._queue.change(self.cluster, JobStatus=RUNNING, Slot=number)
+                    host = f"slot1_1@{slot.machine}"
+                    self._queue.change(self.cluster, JobStatus=RUNNING, Slot=number, RemoteHost=host)
                     return True
         return False
 
@@ -213,7 +219,6 @@ class Job:
             self.cluster,
             JobStatus=RUNNING,
             NumJobStarts=1,
-            RemoteHost="slot1@standin",
             JobCurrentStartDate=int(time.time()),
         )
         if self.universe == GRID:
@@ -230,8 +235,8 @@ class Job:
         return f"    GridResource: {resource}\n    GridJobId: {job}\n"
 
     def _slot(self, settings: Settings) -> str:
-        slot = settings.slots[0]
-        scratch = f'\tSlotName: slot1@standin\n\tCondorScratchDir = "{self._sandbox}"\n'
+        slot = settings.slots[(self._queue.job(self.cluster) or {}).get("Slot", 0)]
+        scratch = f'\tSlotName: slot1_1@{slot.machine}\n\tCondorScratchDir = "{self._sandbox}"\n'
         return f"{scratch}\tCpus = {slot.cpus}\n\tDisk = {slot.disk * 1024}\n\tGPUs = 0\n\tMemory = {slot.memory}\n"
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -33,13 +33,21 @@ class Queue:
         self.folder = folder
         self._jobs = folder / "queue"
         self._jobs.mkdir(parents=True, exist_ok=True)
+        self._alone = False
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone with the queue, among all processes."""
+        """Alone with the queue, among all processes; who is already, may ask again."""
+        if self._alone:
+            yield
+            return
         with (self.folder / "lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            self._alone = True
+            try:
+                yield
+            finally:
+                self._alone = False
 
     def submit(self, ad: Ad) -> int:
         """Add a job; gives its cluster."""
@@ -63,13 +71,14 @@ class Queue:
 
     def change(self, cluster: int, **values: Any) -> None:
         """Set attributes of a job; None takes one away. A job that has left the queue stays away."""
-        ad = self.job(cluster)
-        if ad is None:
-            return
-        if values.get("JobStatus", ad["JobStatus"]) != ad["JobStatus"]:
-            values.setdefault("EnteredCurrentStatus", int(time.time()))
-            values.setdefault("LastJobStatus", ad["JobStatus"])
-        self._write({key: value for key, value in (ad | values).items() if value is not None})
+        with self.locked():  # else one of two changes at the same time would be lost
+            ad = self.job(cluster)
+            if ad is None:
+                return
+            if values.get("JobStatus", ad["JobStatus"]) != ad["JobStatus"]:
+                values.setdefault("EnteredCurrentStatus", int(time.time()))
+                values.setdefault("LastJobStatus", ad["JobStatus"])
+            self._write({key: value for key, value in (ad | values).items() if value is not None})
 
     def remove(self, cluster: int) -> None:
         """Let a job leave the queue."""
@@ -90,7 +99,10 @@ class Queue:
 
 
 def ask(queue: Queue, ad: Ad, what: str, reason: str) -> None:
-    """Ask for a job's removal, hold or release; DAGMan's own job hears of it by the signal of its submit file."""
+    """Ask for a job's removal, hold, release or return to the queue.
+
+    DAGMan's own job hears of it by the signal of its submit file.
+    """
     if ad["JobUniverse"] == SCHEDULER:
         if what == "remove":
             queue.change(ad["ClusterId"], JobStatus=REMOVED, RemoveReason=reason)

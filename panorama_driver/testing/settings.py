@@ -23,11 +23,14 @@ class Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Cores.
     memory, disk : int
         What jobs may ask for [MB].
+    machine : str
+        Name of its host.
     """
 
     cpus: int = 8
     memory: int = 16_000
     disk: int = 100_000
+    machine: str = "standin"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -38,6 +38,8 @@ COMMANDS = {
         "condor_rm",
         "condor_hold",
         "condor_release",
+        "condor_vacate_job",
+        "condor_qedit",
         "condor_version",
         "condor_config_val",
         "condor_status",

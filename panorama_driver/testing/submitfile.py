@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_MACRO = re.compile(r"\$\(([\w.]+)\)")
+_MACRO = re.compile(r"\$\(([\w.]+)(?::([^)]*))?\)")
 
 
 class SubmitFile:
@@ -39,7 +39,10 @@ class SubmitFile:
         if key.startswith("+") or key.lower().startswith("my."):
             self.attributes[key.removeprefix("+").removeprefix("My.")] = value
         else:
-            self._raw[key.lower()] = value
+            before = self._raw.get(key.lower())
+            self._raw[key.lower()] = _MACRO.sub(
+                lambda match: (before or match[2] or "") if match[1].lower() == key.lower() else match[0], value
+            )
 
     def get(self, key: str, default: str = "") -> str:
         """The value of a command, macros expanded."""
@@ -52,7 +55,7 @@ class SubmitFile:
 
     def _expand(self, text: str) -> str:
         for _ in range(10):
-            new = _MACRO.sub(lambda match: self._raw.get(match[1].lower(), ""), text)
+            new = _MACRO.sub(lambda match: self._raw.get(match[1].lower(), match[2] or ""), text)
             if new == text:
                 break
             text = new

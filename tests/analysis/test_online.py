@@ -148,6 +148,37 @@ def test_before_ten_attempts_only_what_speaks_for_itself_is_told_with_little_con
     assert [(anomaly.kind, anomaly.confidence) for anomaly in found] == [("stalled", 0.5)]
 
 
+@pytest.mark.parametrize("traces_first", [True, False])
+def test_what_has_ended_for_certain_is_history_at_once(traces_first: bool) -> None:
+    """A server that is started again reads all that there was before it looks at the clock once."""
+    watch = Watch()
+    for i in range(WARM):
+        start = START + 100 * i
+        trace, ends = list(samples(i, [BUSY] * 8, start)), ending(i, start + 8)
+        trace[-1] = msgspec.structs.replace(trace[-1], fields=trace[-1].fields | {"final": True})
+        fed(watch, [told(i, "main.start", start), *(trace + ends if traces_first else ends + trace)])
+    assert watch.history.limits("md").shaped == WARM
+    assert len(watch) == 0
+    [stalled] = running(watch, [*[BUSY] * 4, *[STOPPED] * 2])
+    assert stalled.confidence > 0.9
+    fed(watch, ending(50, START + 5006))
+    watch.tick(START + 5100), watch.tick(START + 5101)
+    assert watch.history.limits("md").shaped == WARM, "none is in it twice, nor one in which something was found"
+
+
+def test_of_two_programs_the_second_is_waited_for() -> None:
+    watch = Watch()
+    first, second = ([*samples(1, [BUSY] * 4, START + 10 * k, pid=7 + k, task_id=f"t{k}")] for k in range(2))
+    for trace in (first, second):
+        trace[-1] = msgspec.structs.replace(trace[-1], fields=trace[-1].fields | {"final": True})
+    ends = ending(1, START + 14)
+    both = msgspec.structs.replace(ends[0], invocation=2)
+    fed(watch, [told(1, "main.start", START), ends[0], both, *ends[1:], *first])
+    assert watch.history.limits("md").shaped == 0
+    fed(watch, second)
+    assert watch.history.limits("md").shaped == 1
+
+
 def test_a_trace_without_states_is_judged_by_its_rates() -> None:
     unknown: dict[str, Any] = dict.fromkeys(("running", "blocked", "stopped", "runtime", "rundelay"))
     watch, _ = warm([BUSY] * 12, **unknown)
@@ -248,6 +279,19 @@ def test_a_host_on_which_every_job_fails_is_told_of_and_over_after_two_that_do_n
     assert watch.goes_on(found[0])
     assert kinds(fed(watch, jobs("b", range(15, 17)))) == [("failing_host", "over")]
     assert not watch.goes_on(found[0])
+
+
+def test_attempts_that_were_cancelled_say_nothing_of_their_host() -> None:
+    watch = Watch()
+    fed(watch, [*jobs("a", range(6)), *jobs("b", range(6, 12))])
+    ended = jobs("b", range(12, 16), status=-1)
+    aborts = [
+        msgspec.structs.replace(event, kind="stampede.job_inst.abort.info", fields={})
+        for event in ended
+        if event.kind == "stampede.job_inst.main.end"
+    ]
+    assert len(aborts) == 4
+    assert fed(watch, sorted([*aborts, *ended], key=lambda event: event.ts or 0.0)) == []
 
 
 def test_a_job_that_fails_everywhere_says_nothing_of_hosts() -> None:

@@ -68,8 +68,9 @@ def test_several_stores_are_one_history(store: Path, tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     missing = panorama("analyse", "jobs", tmp_path / "no.db")
-    assert missing.returncode != 0
-    assert "no.db" in missing.stderr
+    assert missing.returncode == 2
+    assert "no.db: no such file or folder" in missing.stderr
+    assert "--store" not in missing.stderr + panorama("analyse", "jobs", tmp_path).stderr
     assert panorama("analyse", "jobs", stored(tmp_path / "empty.db")).stdout == "no attempt has run there yet\n"
 
 

@@ -108,6 +108,13 @@ def test_a_folder_without_studies_is_told_as_such(home: Path, tmp_path: Path) ->
     assert "no study has been run there" in done.stderr
 
 
+def test_a_file_that_is_no_store_is_told_once_and_the_cache_is_not_blamed(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no store\n")
+    done = panorama(home, "failed", tmp_path / "notes.txt")
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "notes.txt" in done.stderr
+
+
 def test_a_select_that_sqlite_cannot_be_stopped_in_ends_with_the_process(home: Path) -> None:
     slow = "SELECT instr(hex(zeroblob(2000000)), hex(zeroblob(1000000)) || '1')"
     done = panorama(home, f"{slow} + {slow[7:]}", home, "--timeout", "0.1")

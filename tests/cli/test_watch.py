@@ -66,3 +66,14 @@ def test_a_path_that_leads_nowhere_is_said(tmp_path: Path) -> None:
     assert told.returncode == 2
     assert "no such file or folder" in told.stderr
     assert panorama("anomalies", tmp_path / "none", "3").returncode == 2
+
+
+def test_once_where_nothing_has_run_is_said(tmp_path: Path) -> None:
+    told = panorama("watch", tmp_path, "--once")
+    assert (told.returncode, "no study has been run there" in told.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["nosuch"], ["nosuch", "3"]])
+def test_a_path_that_leads_nowhere_is_no_run_of_another_study(words: list[str], tmp_path: Path) -> None:
+    told = panorama("anomalies", *words, cwd=tmp_path)
+    assert (told.returncode, "nosuch: no such file or folder" in told.stderr) == (2, True)

@@ -189,6 +189,8 @@ def test_cancelling_a_run_leaves_no_process_and_can_be_taken_up(tmp_path: Path) 
     asyncio.run(cancel_in_the_middle())
     assert not processes_in(path)
     assert events(path, "stampede.xwf.end")[-1]["status"] == -1
+    aborted = {raw["job_inst_id"] for raw in events(path, "stampede.job_inst.abort.info")}
+    assert {raw["job_inst_id"] for raw in events(path, "stampede.job_inst.post.end") if raw["status"]} <= aborted
     workflow = path / "workflow.yml"
     workflow.write_text(workflow.read_text().replace("sleep 30.0", "sleep 0"))
     assert run(path).succeeded

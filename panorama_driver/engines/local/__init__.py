@@ -1,7 +1,8 @@
 """The embedded engine: runs a bundle on this machine, with the study's slots, and tells it as Pegasus would."""
 
+from .log import hostname
 from .process import Watch
-from .run import run_bundle
-from .slots import Slots, machine_slots
+from .run import Running, run_bundle
+from .slots import Group, Slots, machine_slots
 
-__all__ = ["Slots", "Watch", "machine_slots", "run_bundle"]
+__all__ = ["Group", "Running", "Slots", "Watch", "hostname", "machine_slots", "run_bundle"]

@@ -159,13 +159,18 @@ def _ended_well(raw: Raw) -> bool:
     return bool(raw["event"] == "stampede.job_inst.post.end" and raw["status"] == 0)
 
 
+def hostname() -> str:
+    """What this machine calls itself."""
+    return socket.gethostname()
+
+
 @lru_cache(maxsize=1)
 def host() -> Raw:
     """This machine, as `stampede.job_inst.host.info` tells it; memory in kB."""
     pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     system = platform.uname()
     return {
-        "hostname": socket.gethostname(),
+        "hostname": hostname(),
         "ip": "127.0.0.1",
         "total_memory": pages // 1024,
         "uname": f"{system.system.lower()}-{system.release}-{system.machine}",

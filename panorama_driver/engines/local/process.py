@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +67,8 @@ class Process:
         Where the probe writes its records.
     watch : Watch
         What the probe looks at.
+    cpus : frozenset of int or None
+        Processors that it is bound to, with all that it starts; None is those of this process.
 
     Attributes
     ----------
@@ -86,18 +88,20 @@ class Process:
         streams: tuple[int, int, int],
         trace: Path,
         watch: Watch,
+        cpus: frozenset[int] | None = None,
     ) -> None:
         options = [*watch.options, "--trace", str(trace), "--kill-after", f"{KILL_AFTER:g}"]
         stdin, stdout, stderr = streams
-        self._popen = subprocess.Popen(
-            [*command(), *options, f"--die-with-parent={os.getpid()}", "--end-leftovers", "--", *argv],
-            cwd=cwd,
-            env=environment,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
-        )
+        with _bound(cpus):
+            self._popen = subprocess.Popen(
+                [*command(), *options, f"--die-with-parent={os.getpid()}", "--end-leftovers", "--", *argv],
+                cwd=cwd,
+                env=environment,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+            )
         self.pid = self._popen.pid
         self.status = 0
         self.cpu_time = 0.0
@@ -136,6 +140,19 @@ class Process:
             self._popen.returncode = os.waitstatus_to_exitcode(self.status)
         if self._popen.returncode == -signal.SIGKILL:  # a probe that was killed could not end what the job had started
             await end_attempt(*self._marks)
+
+
+@contextlib.contextmanager
+def _bound(cpus: frozenset[int] | None) -> Iterator[None]:
+    """Bind this thread, and so what it starts: to bind a process once it runs would come too late for its children."""
+    before = os.sched_getaffinity(0)
+    try:
+        if cpus is not None:
+            os.sched_setaffinity(0, cpus)
+        yield
+    finally:
+        if cpus is not None:
+            os.sched_setaffinity(0, before)
 
 
 async def end_attempt(wf_uuid: str, attempt: str) -> None:

@@ -57,7 +57,7 @@ def check_programs() -> None:
 
 def remove(submit_dir: Path) -> None:
     """Remove a workflow from HTCondor; one that is not there any more is no mistake."""
-    done = _run([_REMOVE, str(submit_dir)])
+    done = ask([_REMOVE, str(submit_dir)])
     if done is not None and done.returncode:
         _log.warning("%s %s: %s", _REMOVE, submit_dir, (done.stderr or done.stdout).strip()[-400:])
 
@@ -73,14 +73,14 @@ def remove_without_output(wf_uuid: str) -> None:
     Their `periodic_remove` says so too, and HTCondor looks at that once a minute.
     """
     reason = f"HoldReasonCode =?= {_UPLOAD_ERROR} && HoldReasonSubCode =?= {errno.ENOENT}"
-    _run(["condor_rm", "-constraint", f'pegasus_wf_uuid == "{wf_uuid}" && JobStatus == {_HELD} && {reason}'])
+    ask(["condor_rm", "-constraint", f'pegasus_wf_uuid == "{wf_uuid}" && JobStatus == {_HELD} && {reason}'])
 
 
 def queued(wf_uuid: str) -> list[QueuedJob]:
     """The jobs of a workflow that HTCondor has in its queue; none where it cannot be asked."""
     attributes = ",".join(QueuedJob.__struct_fields__)
     constraint = f'pegasus_wf_uuid == "{wf_uuid}" && JobUniverse != 7'
-    done = _run(["condor_q", "-allusers", "-constraint", constraint, "-attributes", attributes, "-json"])
+    done = ask(["condor_q", "-allusers", "-constraint", constraint, "-attributes", attributes, "-json"])
     try:
         return msgspec.json.decode(done.stdout or "[]", type=list[QueuedJob], strict=False) if done else []
     except msgspec.DecodeError:
@@ -105,7 +105,7 @@ def why_idle(wf_uuid: str) -> str | None:
 
 def _analysis(job: QueuedJob) -> str:
     """What no slot has, in the table of `condor_q -better-analyze`: steps, how many slots match, the condition."""
-    done = _run(["condor_q", "-better-analyze", f"{job.ClusterId}.{job.ProcId}"])
+    done = ask(["condor_q", "-better-analyze", f"{job.ClusterId}.{job.ProcId}"])
     unmet = _UNMET.findall(done.stdout if done else "")
     disk = (job.RequestDisk or 0) // 1024
     asked = f"it asks for {job.RequestCpus} cores, {job.RequestMemory} MB of memory and {disk} MB of disk"
@@ -116,7 +116,8 @@ def _find(name: str) -> str | None:
     return find_program(name, "PEGASUS_HOME" if name == _REMOVE else "CONDOR_HOME") or shutil.which(name)
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str] | None:
+def ask(command: Sequence[str]) -> subprocess.CompletedProcess[str] | None:
+    """Run a program of Pegasus or HTCondor to its end; None where it cannot be, or takes too long."""
     try:
         program = _find(command[0]) or command[0]
         return subprocess.run(

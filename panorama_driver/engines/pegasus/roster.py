@@ -31,6 +31,11 @@ class Roster:
         Limits and priority.
     patience : float
         A manager that does not answer is waited for so long [s]: it may be on its way back.
+
+    Attributes
+    ----------
+    limit : int or None
+        Workflows that may run at a time, in place of what the settings name.
     """
 
     def __init__(self, manager: Manager, name: str, settings: Ensemble, patience: float = _PATIENCE) -> None:
@@ -42,6 +47,7 @@ class Roster:
         self._known: dict[str, Workflow] = {}
         self._asked = 0.0
         self._look: asyncio.Task[None] | None = None
+        self.limit: int | None = None
         self._made = False
         self._away = False
         self._removals: dict[str, set[asyncio.Task[None]]] = {}
@@ -64,7 +70,14 @@ class Roster:
         """Make the ensemble, or give it the limits that the study names; what it does not name is not its business."""
         found = self.manager.ensemble(self.name)
         running, planning = (found.max_running, found.max_planning) if found else (MAX_RUNNING, MAX_PLANNING)
-        self.manager.create(self.name, self.settings.max_running or running, self.settings.max_planning or planning)
+        running = self.limit or self.settings.max_running or running
+        self.manager.create(self.name, running, self.settings.max_planning or planning)
+
+    async def limit_to(self, running: int | None, tell: Callable[[str], None]) -> None:
+        """Let no more workflows than this run at a time; None is what the study names. What runs goes on."""
+        async with self._lock:
+            self.limit, self._made = running, False
+        await self.prepare(tell)
 
     async def find(self, ensemble: str, name: str, tell: Callable[[str], None]) -> Workflow | None:
         """A workflow as the manager had it a moment ago, or when it last answered.

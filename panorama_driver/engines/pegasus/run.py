@@ -37,6 +37,7 @@ _LONG_WAIT = 60.0  # [s]
 _MONITORD_PID = "monitord.pid"
 _NOBODY = "pid 4194305\n"  # above the largest that Linux gives (PID_MAX_LIMIT), so that monitord takes it for dead
 _log = logging.getLogger(__name__)
+_SCHED_ID = re.compile(r"\d+\.\d+")
 _MONITORD = re.compile(r"^(?:pid )?(\d+)")  # write_pid_file of Pegasus' tools/utils.py
 
 
@@ -93,6 +94,25 @@ class PegasusRun:
         self._wf_uuid = ""
         self._held: dict[str, str] = {}
         self._refused = False
+
+    @property
+    def directory(self) -> Path:
+        """The bundle."""
+        return self._directory
+
+    @property
+    def wf_uuid(self) -> str:
+        """Identity of its workflow; empty until it is planned."""
+        return self._wf_uuid
+
+    @property
+    def submit_dir(self) -> Path | None:
+        """Where its plan is, once there is one."""
+        return self._submission.path
+
+    def sched_id(self, job_id: str, attempt: int) -> str | None:
+        """What HTCondor calls an attempt, `cluster.process`; None where monitord has not told of it."""
+        return self._submission.sched_id(job_id, attempt)
 
     async def run(self, again: bool) -> Outcome:
         """See one try to its end.
@@ -394,6 +414,12 @@ class _SubmitDirectory:
             return  # gone, or half written: there is no plan yet
         self._wf_uuid = plan.wf_uuid
         self._log = DagmanLog(path / f"{plan.dag}.dagman.out", clock_of(plan.timestamp))
+
+    def sched_id(self, job_id: str, attempt: int) -> str | None:
+        """HTCondor's name of an attempt, from monitord's `TIME JOB STATE CLUSTER.PROCESS SITE TIME ATTEMPT`."""
+        lines = map(str.split, _text((self.path or self._run) / "jobstate.log").splitlines())
+        known = [words[3] for words in lines if len(words) == 7 and (words[1], words[6]) == (job_id, str(attempt))]
+        return next((name for name in reversed(known) if _SCHED_ID.fullmatch(name)), None)
 
     def stamp(self) -> object:
         """Something that changes whenever a job does."""
