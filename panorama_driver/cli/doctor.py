@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def command(directory: Path, as_json: bool) -> int:
       panorama doctor mystudy --json | jq '.[] | select(.ok | not)'
     """
     of_study, through_pegasus = _study(directory)
-    checks = [*_dakota(), *_local(), *_workflows(), *_pictures(), *of_study]
+    checks = [*_dakota(), *_local(), *_workflows(), *_extras(), *of_study]
     if as_json:
         write_json([{**msgspec.structs.asdict(check), "ok": check.ok} for check in checks])
     else:
@@ -138,6 +139,16 @@ def _had(here: Site, workflow: str, name: str, transformation: Transformation) -
     return Check(workflow, name, "", f"pip install 'panorama-driver[all]', in a clone '.[all]' ({'; '.join(lacking)})")
 
 
-def _pictures() -> list[Check]:
-    found = "installed" if importlib.util.find_spec("matplotlib") else ""
-    return [Check("pictures", "matplotlib", found, "pip install 'panorama-driver[plots]', in a clone '.[plots]'")]
+_EXTRAS = (
+    ("pictures", "matplotlib", "matplotlib", "plots"),
+    ("dashboard", "starlette, uvicorn", "starlette", "web"),
+    ("dashboard", "plotly", "plotly", "web"),
+    ("analyse", "scikit-learn", "sklearn", "anomaly"),
+)
+"""What for, which packages, the module that tells whether they are there, and the extra that brings them."""
+
+
+def _extras() -> Iterator[Check]:
+    for purpose, packages, module, extra in _EXTRAS:
+        found = "installed" if importlib.util.find_spec(module) else ""
+        yield Check(purpose, packages, found, f"pip install 'panorama-driver[{extra}]', in a clone '.[{extra}]'")
