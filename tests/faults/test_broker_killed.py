@@ -151,6 +151,7 @@ def size(folder: Path) -> int:
 # R3
 
 
+@pytest.mark.long
 @pytest.mark.measures
 def test_r3_a_broker_killed_in_mid_stream_loses_nothing_that_was_accepted(
     queue: Queue, offering: Callable[[list[Message]], Offering], tmp_path: Path, figure: Callable[[str], None]

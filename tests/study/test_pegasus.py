@@ -112,6 +112,7 @@ def test_an_evaluation_runs_through_the_manager_and_is_measured(study: Callable[
     assert reply["wf_uuid"] == workflow.wf_uuid
 
 
+@pytest.mark.long
 def test_twenty_evaluations_keep_the_limits_and_the_order_and_each_is_submitted_once(
     study: Callable[..., Path], standins: Standins
 ) -> None:

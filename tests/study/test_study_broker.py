@@ -54,6 +54,7 @@ def test_everything_is_on_and_nothing_is_lost_on_its_way(
     assert list(heard.dead_letters()) == []
 
 
+@pytest.mark.long
 def test_a_study_needs_no_broker_and_the_broker_hears_all_of_it_when_it_is_back(
     make_study: MakeStudy, broker: rabbitmq.Node, vhost: str, tmp_path: Path
 ) -> None:
