@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,14 +134,8 @@ def _own_cpu(pid: int) -> float:
 @contextlib.contextmanager
 def slow_host(mark: str, group: str, share: float) -> Iterator[None]:
     """Let what runs in a group of slots go on for no more than `share` of the time: it is stopped and continued."""
-    over = threading.Event()
-    thread = threading.Thread(target=_take_turns, args=({MARK: mark, "PANORAMA_SLOT_GROUP": group}, share, over))
-    thread.start()
-    try:
+    with _alongside(_take_turns, {MARK: mark, "PANORAMA_SLOT_GROUP": group}, share):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _take_turns(marks: Mapping[str, str], share: float, over: threading.Event) -> None:
@@ -177,8 +171,15 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
 @contextlib.contextmanager
 def stall(mark: str, job: str, run: int) -> Iterator[None]:
     """Stop the processes of one attempt of a job, of the study's run of that number, for good."""
+    with _alongside(_stop, {MARK: mark, "PEGASUS_DAG_JOB_ID": job}, run):
+        yield
+
+
+@contextlib.contextmanager
+def _alongside(work: Callable[..., None], *arguments: object) -> Iterator[None]:
+    """Have it done in a thread, which is told to end by the event that it gets last."""
     over = threading.Event()
-    thread = threading.Thread(target=_stop, args=({MARK: mark, "PEGASUS_DAG_JOB_ID": job}, run, over))
+    thread = threading.Thread(target=work, args=(*arguments, over))
     thread.start()
     try:
         yield

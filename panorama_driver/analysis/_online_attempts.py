@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, NamedTuple
 
 import msgspec
 
 from ._online_stream import Stream
-from .history import Portrait
+from .history import Portrait, Shape, together
 from .records import Anomaly, Kind
 
 StreamKey = tuple[object, ...]
@@ -109,7 +108,7 @@ class Attempt:
         self.fresh = self.counted = self.traced = self.judged = self.settled = False
         self.programs = self.trees = 0
         self.latest = self.interval = 0.0
-        self._shape: _Shape | None = None
+        self._shape: Shape | None = None
         self._cpu = 0.0
         self._seen = 0
 
@@ -139,7 +138,7 @@ class Attempt:
         self._cpu += stream.cpu_time
         self._seen += stream.readings
         shape = _shape(stream)
-        self._shape = shape if self._shape is None else _both(self._shape, shape)
+        self._shape = shape if self._shape is None else Shape(**together([self._shape, shape]))
 
     def portrait(self) -> Portrait:
         """What it was like, all of its process trees having ended."""
@@ -147,7 +146,7 @@ class Attempt:
             self._drop(key)
         wall = None if self.started is None or self.ended is None else self.ended - self.started
         queue = None if self.submitted is None or self.started is None else self.started - self.submitted
-        shape = {} if self._shape is None else self._shape._asdict()
+        shape = {} if self._shape is None else msgspec.structs.asdict(self._shape)
         return Portrait(
             host=self.host,
             wall_time=wall if wall is not None and wall >= 0 else None,
@@ -158,49 +157,18 @@ class Attempt:
         )
 
 
-class _Shape(NamedTuple):
-    busiest: float
-    write_rate: float
-    peak_memory: float
-    written: float
-    idle: float
-    part: float
-    starved: float
-    blocked: float
-    stopped: float
-    growing: float
-    io_speed: float | None
-    blocked_speed: float | None
-
-
-_SPEEDS = ("io_speed", "blocked_speed")
-
-
-def _shape(stream: Stream) -> _Shape:
-    return _Shape(
-        stream.busiest,
-        stream.write_rate,
-        stream.peak,
-        stream.written,
-        stream.idle.longest,
-        stream.part.longest,
-        stream.starved.longest,
-        stream.blocked.longest,
-        stream.stopped.longest,
-        stream.growing.longest,
-        stream.io_speed,
-        stream.blocked_speed,
+def _shape(stream: Stream) -> Shape:
+    return Shape(
+        busiest=stream.busiest,
+        write_rate=stream.write_rate,
+        peak_memory=stream.peak,
+        written=stream.written,
+        idle=stream.idle.longest,
+        part=stream.part.longest,
+        starved=stream.starved.longest,
+        blocked=stream.blocked.longest,
+        stopped=stream.stopped.longest,
+        growing=stream.growing.longest,
+        io_speed=stream.io_speed,
+        blocked_speed=stream.blocked_speed,
     )
-
-
-def _both(one: _Shape, other: _Shape) -> _Shape:
-    """Of several process trees the most of any, and the least speed: one of a new attempt is compared with each."""
-    most: dict[str, Any] = {
-        name: max(getattr(one, name), getattr(other, name)) for name in _Shape._fields if name not in _SPEEDS
-    }
-    least: dict[str, Any] = {name: _less(getattr(one, name), getattr(other, name)) for name in _SPEEDS}
-    return one._replace(**most, **least)
-
-
-def _less(one: float | None, other: float | None) -> float | None:
-    return other if one is None else one if other is None else min(one, other)

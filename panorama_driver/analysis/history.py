@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -22,19 +23,11 @@ MOST = 2000
 _SEEN = 2  # readings that an attempt must have for its shape to be one
 
 
-class Portrait(msgspec.Struct, frozen=True, kw_only=True):
-    """What an attempt was like.
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trace went up to.
 
     Attributes
     ----------
-    host : str or None
-        Where it ran.
-    wall_time, queue_time : float or None
-        [s]
-    readings : int
-        Intervals that it was seen in; below two, the rest says nothing.
-    cpu_rate : float
-        [cores] on average.
     busiest, write_rate : float
         [cores], [bytes/s] most in two intervals together.
     peak_memory, written : float
@@ -45,11 +38,6 @@ class Portrait(msgspec.Struct, frozen=True, kw_only=True):
         [bytes/s] likewise: least in two intervals together; None if nothing was moved, if it was not seen to wait.
     """
 
-    host: str | None = None
-    wall_time: float | None = None
-    queue_time: float | None = None
-    readings: int = 0
-    cpu_rate: float = 0.0
     busiest: float = 0.0
     write_rate: float = 0.0
     peak_memory: float = 0.0
@@ -64,12 +52,47 @@ class Portrait(msgspec.Struct, frozen=True, kw_only=True):
     blocked_speed: float | None = None
 
 
-_SHAPE = (
-    "busiest", "write_rate", "peak_memory", "written", "idle", "part", "starved", "blocked", "stopped", "growing",
-)  # fmt: skip
+_SPEEDS = ("io_speed", "blocked_speed")
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+def together(shapes: Iterable[Shape]) -> dict[str, Any]:
+    """Of several the largest of each, and of the two speeds the least: what a new attempt is compared with."""
+    each = list(shapes)
+    largest = {
+        name: max((getattr(one, name) for one in each), default=0.0)
+        for name in Shape.__struct_fields__
+        if name not in _SPEEDS
+    }
+    return largest | {name: min(_known(getattr(one, name) for one in each), default=None) for name in _SPEEDS}
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+class Portrait(Shape, frozen=True, kw_only=True):
+    """What an attempt was like.
+
+    Attributes
+    ----------
+    host : str or None
+        Where it ran.
+    wall_time, queue_time : float or None
+        [s]
+    readings : int
+        Intervals that it was seen in; below two, the rest says nothing.
+    cpu_rate : float
+        [cores] on average.
+    """
+
+    host: str | None = None
+    wall_time: float | None = None
+    queue_time: float | None = None
+    readings: int = 0
+    cpu_rate: float = 0.0
+
+
+class Limits(Shape, frozen=True, kw_only=True):
     """The largest of each that attempts of a transformation had; of the two speeds the least.
 
     Attributes
@@ -89,18 +112,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     median_wall_time: float = 0.0
     queue_time: float = 0.0
     cpu_rate: float = 0.0
-    busiest: float = 0.0
-    write_rate: float = 0.0
-    peak_memory: float = 0.0
-    written: float = 0.0
-    idle: float = 0.0
-    part: float = 0.0
-    starved: float = 0.0
-    blocked: float = 0.0
-    stopped: float = 0.0
-    growing: float = 0.0
-    io_speed: float | None = None
-    blocked_speed: float | None = None
 
     @property
     def warm(self) -> bool:
@@ -182,10 +193,9 @@ class _Past:
 
 def _limits(portraits: Iterable[Portrait]) -> Limits:
     told = list(portraits)
-    walls = [each.wall_time for each in told if each.wall_time is not None]
-    queues = [each.queue_time for each in told if each.queue_time is not None]
+    walls = _known(each.wall_time for each in told)
+    queues = _known(each.queue_time for each in told)
     shaped = [each for each in told if each.readings >= _SEEN]
-    largest = {name: max((getattr(each, name) for each in shaped), default=0.0) for name in _SHAPE}
     return Limits(
         timed=len(walls),
         queued=len(queues),
@@ -194,9 +204,7 @@ def _limits(portraits: Iterable[Portrait]) -> Limits:
         median_wall_time=statistics.median(walls) if walls else 0.0,
         queue_time=max(queues, default=0.0),
         cpu_rate=statistics.median([each.cpu_rate for each in shaped]) if shaped else 0.0,
-        io_speed=min((each.io_speed for each in shaped if each.io_speed is not None), default=None),
-        blocked_speed=min((each.blocked_speed for each in shaped if each.blocked_speed is not None), default=None),
-        **largest,
+        **together(shaped),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from abc import ABC, abstractmethod
 from array import array
 from typing import Any
 
@@ -16,7 +17,7 @@ class TooManyError(Exception):
     """More values than an aggregate takes in."""
 
 
-class _Collected:
+class _Collected(ABC):
     """Numbers of a group or of a window; NULL and text are passed over."""
 
     def __init__(self) -> None:
@@ -43,8 +44,8 @@ class _Collected:
         self._gone.clear()
         return self._of(self._values) if self._values else None
 
-    def _of(self, values: array[float]) -> float | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _of(self, values: array[float]) -> float | None: ...
 
 
 class _Median(_Collected):
