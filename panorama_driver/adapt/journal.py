@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..errors import StoreError
+from ..appending import Appender
 
 NAME = "actions.jsonl"
 _LONGEST = 1 << 20  # bytes of a line; a longer one is no step
@@ -86,10 +84,8 @@ class Actions:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
         self.known = {action.action_id: action for action in read(folder)}
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._torn = self._path.stat().st_size > 0  # a crash may have left the last line half written
+        self._lines = Appender(folder / NAME)
 
     def record(self, action: Action, **changes: Any) -> Action:
         """Write an action down, with what has changed of it, durably.
@@ -100,20 +96,13 @@ class Actions:
             It cannot be written; it must not be taken.
         """
         now = msgspec.structs.replace(action, t=action.t or time.time(), **changes)
-        line = b"\n" * self._torn + msgspec.json.encode(now) + b"\n"
-        try:
-            self._torn = os.write(self._file, line) < len(line)
-            if self._torn:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fdatasync(self._file)
-        except OSError as problem:
-            raise StoreError(f"{self._path}: cannot be written: {problem.strerror}; free some space") from None
+        self._lines.write(now, durably=True)
         self.known[now.action_id] = now
         return now
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        self._lines.close()
 
 
 def read(folder: Path) -> list[Action]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import re
 import stat
 import time
@@ -14,8 +13,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from ..appending import Appender
 from ..config import Scalar
-from ..errors import StoreError
 
 NAME = "journal.jsonl"
 WITHDRAWN = "withdrawn"
@@ -93,10 +92,8 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
         self.evaluations = read(folder)
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._torn = self._path.stat().st_size > 0  # a crash may have left the last line half written
+        self._lines = Appender(folder / NAME)
 
     def record(self, key: str, *, durably: bool = True, **changes: Any) -> Evaluation:
         """Write a step down and give the evaluation's new state.
@@ -124,22 +121,12 @@ class Journal:
             self._write({"t": time.time(), "key": key, "state": WITHDRAWN}, durably=False)
 
     def _write(self, step: dict[str, Any], durably: bool) -> None:
-        line = b"\n" * self._torn + msgspec.json.encode(step) + b"\n"
-        try:
-            self._torn = os.write(self._file, line) < len(line)
-            if self._torn:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if durably:
-                os.fdatasync(self._file)
-        except OSError as problem:
-            raise StoreError(
-                f"{self._path}: cannot be written: {problem.strerror}; free some space, then start the study again"
-            ) from None
+        self._lines.write(step, durably=durably)
         _apply(self.evaluations, step)
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        self._lines.close()
 
 
 class Reader:

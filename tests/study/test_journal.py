@@ -65,7 +65,7 @@ def test_a_full_disk_is_an_error_that_says_where_and_what_to_do(tmp_path: Path) 
         pytest.skip("no /dev/full on this system")
     import os
 
-    os.dup2(os.open(full, os.O_WRONLY), journal._file)
+    os.dup2(os.open(full, os.O_WRONLY), journal._lines._file)
     with pytest.raises(
         StoreError, match=r"journal\.jsonl: cannot be written: No space left on device; free some space"
     ):

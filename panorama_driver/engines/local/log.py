@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import getpass
 import os
 import platform
@@ -16,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ... import __version__
-from ...errors import StoreError
+from ...appending import Appender
 from .plan import TYPE_NAMES, Job, Plan
 
 Raw = dict[str, Any]
@@ -36,10 +35,9 @@ class EventLog:
     """
 
     def __init__(self, run: Path, plan: Plan, wf_uuid: str) -> None:
-        self._path = run / "events.jsonl"
-        self.history = list(_records(self._path))
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._torn = not _ends_with_newline(self._path)
+        path = run / "events.jsonl"
+        self.history = list(_records(path))
+        self._lines = Appender(path)
         self._plan = plan
         self._common = {"xwf_id": wf_uuid, "root_xwf_id": wf_uuid, "wf_label": plan.label}
 
@@ -51,20 +49,11 @@ class EventLog:
         StoreError
             It cannot be written.
         """
-        raw = {"event": event, "ts": time.time(), **self._common, **fields}
-        line = b"\n" * self._torn + msgspec.json.encode(raw) + b"\n"
-        try:
-            self._torn = os.write(self._file, line) < len(line)
-            if self._torn:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as problem:
-            raise StoreError(
-                f"{self._path}: cannot be written: {problem.strerror}; free some space, then start the study again"
-            ) from None
+        self._lines.write({"event": event, "ts": time.time(), **self._common, **fields})
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        self._lines.close()
 
     def plan(self, submit_dir: Path) -> None:
         """Record the static part of a workflow."""
@@ -186,15 +175,6 @@ def _records(path: Path) -> Iterator[Raw]:
                 yield msgspec.json.decode(line)
             except msgspec.DecodeError:
                 continue  # the line that a killed engine was writing: its event never counted
-
-
-def _ends_with_newline(path: Path) -> bool:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
 
 
 def _user() -> str:
