@@ -1,5 +1,6 @@
 # make run    the main job: a real Dakota study of the nanodiamond workflow, from nothing, with its dashboard
 # make test   every test, the type checker, the linters and the import contracts
+# make docs   the documentation as HTML, in docs/_build/html; make docs-links follows its links to other places
 # make bench  side-by-side measurements
 # make nightly  the long fault and load runs as well, and a million damaged inputs to the parsers
 
@@ -8,17 +9,17 @@ VENV   ?= .venv
 STUDY  ?= runs/nanodiamond
 BIN    := $(VENV)/bin
 
-.PHONY: run test bench nightly lint clean
+.PHONY: run test docs docs-links bench nightly lint clean
 
 run: $(VENV)/.run
 	@test -e $(STUDY)/study.in || $(BIN)/panorama init sns_nanodiamond $(STUDY)
 	@$(BIN)/panorama check $(STUDY)/study.in
 	@$(BIN)/panorama study --serve $(STUDY)
 
-test: $(VENV)/.test .pegasus/.made lint
+test: $(VENV)/.test .pegasus/.made .opensearch/.made lint
 	$(BIN)/python -m pytest -m "not long"
 
-nightly: $(VENV)/.test .pegasus/.made lint
+nightly: $(VENV)/.test .pegasus/.made .opensearch/.made lint
 	$(BIN)/python -m pytest
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz
@@ -29,7 +30,15 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.test .pegasus/.made
+docs: $(VENV)/.test
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx --nitpicky --fail-on-warning --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+docs-links: $(VENV)/.test
+	$(BIN)/python -m sphinx -b linkcheck docs docs/_build/links
+
+bench: $(VENV)/.test .pegasus/.made .opensearch/.made
 	$(BIN)/python bench/evaluations.py
 	$(BIN)/python bench/probe.py
 	$(BIN)/python bench/writing.py
@@ -39,10 +48,14 @@ bench: $(VENV)/.test .pegasus/.made
 	$(BIN)/python bench/adapting.py
 	$(BIN)/python bench/workflow_clusters.py
 	$(BIN)/python bench/genome.py
+	$(BIN)/python bench/search.py
+	$(BIN)/python bench/repository.py
+	$(BIN)/python bench/back_end.py
+	$(BIN)/python bench/scale.py
 	$(BIN)/python bench/pegasus.py
 
 clean:
-	rm -rf $(VENV) .pegasus runs
+	rm -rf $(VENV) .pegasus .opensearch runs docs/_build
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -66,4 +79,9 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml
 .pegasus/.made: $(VENV)/.test
 	@echo "installing Pegasus' Ensemble Manager into .pegasus (a minute)"
 	@$(BIN)/python -m panorama_driver.testing make-venv .pegasus
+	@touch $@
+
+# The search engine that tests start: a real OpenSearch node, by Maven; where it cannot be had, its tests say so and skip.
+.opensearch/.made: tests/real/opensearch/pom.xml tests/real/opensearch/Node.java | $(VENV)/.test
+	@$(BIN)/python -m panorama_driver.testing make-search .opensearch
 	@touch $@

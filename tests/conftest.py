@@ -8,12 +8,14 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from panorama_driver.testing import rabbitmq
+from panorama_driver.errors import ServerError
+from panorama_driver.testing import opensearch, rabbitmq
 
 # Shared machines stall for seconds at a time, so a time limit an example would fail by chance.
 settings.register_profile("shared", deadline=None, derandomize="CI" in os.environ)
@@ -89,3 +91,23 @@ def vhost(broker: rabbitmq.Node) -> str:
     name = f"test-{uuid.uuid4().hex[:12]}"
     broker.make_vhost(name)
     return name
+
+
+@pytest.fixture(scope="session")
+def search_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[opensearch.Node]:
+    """A real OpenSearch that all tests share: they must not kill it, and keep to a prefix of their own."""
+    reason = opensearch.why_not()
+    if reason:
+        pytest.skip(reason)
+    with opensearch.running(tmp_path_factory.mktemp("opensearch")) as node:
+        yield node
+
+
+@pytest.fixture
+def search_url(search_node: opensearch.Node) -> Iterator[str]:
+    """Where an empty store of one's own can be made in it; gone afterwards, as a node has room for so many."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    yield f"{search_node.url}/{prefix}"
+    search_node.ask("DELETE", f"/{prefix}-*")
+    with suppress(ServerError):  # there is none where no store was made
+        search_node.ask("DELETE", f"/_index_template/{prefix}-*")

@@ -32,12 +32,18 @@ _VERBS = {
     "collect": "Take events off a broker, or by HTTP, into a store.",
     "reconcile": "Find on disk what was lost on its way, and fill it in.",
     "deadletters": "What came in and is no event: list it, try it again.",
+    "export": "Studies and runs as open data: Parquet, WfFormat, CSV.",
+    "import": "Take in a repository, or what other tools wrote.",
+    "merge": "Make one repository of several.",
+    "up": "The back end on this machine: broker, collector, dashboard.",
+    "deploy": "The back end in containers: up, down, status, backup.",
     "stop": "End a study's server and what it runs.",
     "ensemble": "Pegasus' Ensemble Manager: start it, see its workflows.",
     "globus": "Fetch a workflow's Globus transfers, live or afterwards.",
     "tstat": "Join Tstat's logs of TCP connections to transfers.",
     "doctor": "What this machine has, and what it lacks for which purpose.",
 }
+_MODULES = {"import": "import_"}  # a name that no module can have
 _INTERRUPTED = 4
 
 
@@ -50,7 +56,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        command: click.Command = importlib.import_module(f".{cmd_name}", __name__).command
+        command: click.Command = importlib.import_module(f".{_MODULES.get(cmd_name, cmd_name)}", __name__).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -33,7 +33,9 @@ study_option = click.option(
     type=click.Path(path_type=Path),
     help="Study directory; default: this.",
 )
-store_option = click.option("--store", "store", metavar="PATH", help="Store; default: that of the study.")
+store_option = click.option(
+    "--store", "store", metavar="PATH|URL", help="Store, such as opensearch://HOST; default: that of the study."
+)
 inputs_option = click.option(
     "--inputs",
     multiple=True,
@@ -85,9 +87,32 @@ def open_chosen(study: Path, store: str | None, readonly: bool = False) -> Store
     from ..study.client import FOLDER
 
     path = store or str(study_or_store(study) / FOLDER / "store.db")
-    if (store or not readonly) and "://" not in path and not Path(path).is_file():
+    if not readonly:
+        return open_existing(path)
+    if store:
+        _check_there(path)
+    return open_store(path, readonly=True)
+
+
+def open_existing(path: str) -> Store:
+    """Open to be written a store that is there, by its path or URL; none is made where a name is wrong.
+
+    Raises
+    ------
+    StoreError
+        It is not there, or cannot be opened.
+    """
+    from ..store import open_store
+
+    _check_there(path)
+    if "://" in path:
+        open_store(path, readonly=True).close()
+    return open_store(path)
+
+
+def _check_there(path: str) -> None:
+    if "://" not in path and not Path(path).is_file():
         raise StoreError(f"{path}: there is no store there; give its path with --store, or its study with --study")
-    return open_store(path, readonly=readonly)
 
 
 def open_named(path: str) -> Store:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def command(words: tuple[str, ...], as_json: bool) -> int:
     """List the anomalies that were found, the newest first, each with what was done about it.
 
-    PATH is a study directory or a store's file; default: the study of this directory. EVAL (Dakota's number) or WF (a
-    workflow run's uuid or its beginning) leaves those of one run.
+    PATH is a study directory, or a store's file or URL; default: the study of this directory. EVAL (Dakota's number) or
+    WF (a workflow run's uuid or its beginning) leaves those of one run.
 
     \b
     Examples:
@@ -35,8 +35,8 @@ def command(words: tuple[str, ...], as_json: bool) -> int:
       panorama anomalies mystudy 3 --json | jq '.anomalies[] | {kind, message}'
     """
     path, which = _understood(words)
-    home = None if path.is_file() else study_home(path)
-    with open_chosen(path, None if home else str(path), readonly=True) as store:
+    home = None if _is_store(path) else study_home(Path(path))
+    with open_chosen(Path(path), None if home else path, readonly=True) as store:
         wf_uuid = None if which is None else _run(which, home, store)
         episodes, problem = _found(store, wf_uuid)
     actions = _done(home)
@@ -53,7 +53,7 @@ def command(words: tuple[str, ...], as_json: bool) -> int:
     return 0
 
 
-def _understood(words: tuple[str, ...]) -> tuple[Path, str | None]:
+def _understood(words: tuple[str, ...]) -> tuple[str, str | None]:
     """Path and run; a single word that is no path is a run of the study here.
 
     Raises
@@ -66,17 +66,21 @@ def _understood(words: tuple[str, ...]) -> tuple[Path, str | None]:
     if len(words) > 2:
         raise UsageError("give a study or a store, and one of its runs: panorama anomalies [PATH] [EVAL|WF]")
     if len(words) == 2:
-        if not Path(words[0]).exists():
+        if not _is_store(words[0]) and not Path(words[0]).exists():
             raise StudyError(f"{words[0]}: no such file or folder; give a study's directory, or a store")
-        return Path(words[0]), words[1]
-    if not words or Path(words[0]).exists():
-        return Path(words[0] if words else "."), None
+        return words[0], words[1]
+    if not words or _is_store(words[0]) or Path(words[0]).exists():
+        return words[0] if words else ".", None
     try:
         study_home(Path())
     except StudyError:
         told = "no such file or folder, and no study is here that it could be a run of"
         raise StudyError(f"{words[0]}: {told}; give a study's directory, or a store") from None
-    return Path(), words[0]
+    return ".", words[0]
+
+
+def _is_store(path: str) -> bool:
+    return "://" in path or Path(path).is_file()
 
 
 def _run(which: str, home: Path | None, store: Store) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -51,7 +52,12 @@ class _Ways(NamedTuple):
 @click.option(
     "--certificate", metavar="FILE", type=click.Path(path_type=Path), help="Speak HTTPS: chain and key (PEM)."
 )
-@click.option("--store", "store_path", metavar="PATH", type=click.Path(path_type=Path), help=f"Default: {_DEFAULT}.")
+@click.option(
+    "--store",
+    "store_path",
+    metavar="PATH|URL",
+    help=f"A file, or opensearch://HOST[:PORT][/PREFIX]; default: {_DEFAULT}.",
+)
 @click.option("--study", metavar="DIR", type=click.Path(path_type=Path), help="Into this study's own store.")
 @click.option(
     "--exit-when-idle", metavar="SECONDS", type=click.FloatRange(min=0), help="End when nothing has come for so long."
@@ -65,7 +71,7 @@ def command(
     http: str | None,
     token: Path | None,
     certificate: Path | None,
-    store_path: Path | None,
+    store_path: str | None,
     study: Path | None,
     exit_when_idle: float | None,
     as_json: bool,
@@ -80,6 +86,7 @@ def command(
       panorama collect --broker amqp://localhost/panorama --credentials ~/.netrc
       panorama collect --http 8080 --token token.txt --study mystudy
       panorama collect --study mystudy        # from the broker that its study.yml names
+      panorama collect --broker amqps://broker.example.org/panorama --store opensearch://search.example.org
     """
     if broker is None and http is None and study is not None:
         broker, credentials = _of_study(study)
@@ -108,12 +115,12 @@ def command(
     return 0
 
 
-def _store_path(store: Path | None, study: Path | None) -> Path:
+def _store_path(store: str | None, study: Path | None) -> str:
     from ..study.client import FOLDER
 
     if store is not None and study is not None:
         raise UsageError("--store and --study: give one of them")
-    return study_home(study) / FOLDER / "store.db" if study is not None else store or Path(_DEFAULT)
+    return str(study_home(study) / FOLDER / "store.db") if study is not None else store or _DEFAULT
 
 
 def _of_study(study: Path) -> tuple[str | None, Path | None]:
@@ -126,11 +133,17 @@ def _of_study(study: Path) -> tuple[str | None, Path | None]:
     return monitoring.broker, home / Path(credentials).expanduser() if credentials else None
 
 
-def _opened(path: Path) -> Store:
+def _opened(path: str) -> Store:
     from ..store import open_store
 
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if "://" not in path:
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return open_store(path, durable=True)
+
+
+def _spool(path: str) -> Path:
+    """Where what is posted waits to be stored: beside the store, and here if that is on another machine."""
+    return Path(f"{path if '://' not in path else re.sub(r'[^A-Za-z0-9._-]+', '-', path)}.spool")
 
 
 def _consumer(
@@ -141,7 +154,7 @@ def _consumer(
     return partial(Consumer, Address.read(url, credentials, ca), published_queues=published_queues)
 
 
-def _ingest(http: str, token: Path | None, certificate: Path | None, path: Path) -> Callable[[Store], HttpIngest]:
+def _ingest(http: str, token: Path | None, certificate: Path | None, path: str) -> Callable[[Store], HttpIngest]:
     from ..collector.http import HttpIngest, read_token, server_context
 
     host, _, port = http.rpartition(":")
@@ -151,7 +164,7 @@ def _ingest(http: str, token: Path | None, certificate: Path | None, path: Path)
         raise UsageError("--http: who posts must know a token: name its file with --token; a missing one is made")
     return partial(
         HttpIngest,
-        spool_dir=path.with_name(path.name + ".spool"),
+        spool_dir=_spool(path),
         token=read_token(token, make=True),
         address=(host.strip("[]") or "127.0.0.1", int(port)),
         tls=server_context(certificate) if certificate else None,
@@ -164,8 +177,8 @@ def _ended_workflows(store: Store) -> EndedWorkflows:
     return EndedWorkflows(store)
 
 
-def _greet(ways: _Ways, path: Path, as_json: bool) -> None:
-    where = {"store": str(path)}
+def _greet(ways: _Ways, path: str, as_json: bool) -> None:
+    where = {"store": path}
     if ways.http is not None:
         where["http"] = ways.http.url
         if not ways.http.private:

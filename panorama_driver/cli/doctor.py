@@ -144,6 +144,7 @@ _EXTRAS = (
     ("dashboard", "starlette, uvicorn", "starlette", "web"),
     ("dashboard", "plotly", "plotly", "web"),
     ("analyse", "scikit-learn", "sklearn", "anomaly"),
+    ("search engine", "urllib3", "urllib3", "search"),
 )
 """What for, which packages, the module that tells whether they are there, and the extra that brings them."""
 

@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from ..errors import FormatError, StudyError
-from ._common import json_option, safe, study_home, until_told
+from ._common import json_option, open_existing, safe, study_home, until_told
 
 if TYPE_CHECKING:
     from ..analysis import Anomaly
@@ -77,9 +77,9 @@ def command(
 ) -> int:
     """Look for anomalies while workflows run, until SIGTERM or Ctrl-C, and tell each in a line; JSON lines with --json.
 
-    PATH is a study directory, a folder that holds some, or a store's file; default: the study of this directory. What
-    is found goes into the study's store as well, where the dashboard shows it. A study's own server looks for the same:
-    nothing is found twice.
+    PATH is a study directory, a folder that holds some, or a store's file or URL; default: the study of this directory.
+    What is found goes into the study's store as well, where the dashboard shows it. A study's own server looks for the
+    same: nothing is found twice.
 
     \b
     Examples:
@@ -90,7 +90,7 @@ def command(
     with ExitStack() as stack:
         told = stack.enter_context(until_told())
         publisher = stack.enter_context(_publishing(broker, credentials)) if broker is not None else None
-        followed: dict[Path, _Followed] = {}
+        followed: dict[str, _Followed] = {}
         looked, said = -_AGAIN, False
         while True:
             if time.monotonic() - looked >= _AGAIN:
@@ -148,16 +148,14 @@ def line(anomaly: Anomaly) -> str:
     return f"{when}  {anomaly.kind:14}  {safe(anomaly.message)} (since {since}; sure to {anomaly.confidence:.0%})"
 
 
-def _open_new(paths: tuple[str, ...], followed: dict[Path, _Followed], past: bool, stack: ExitStack) -> None:
+def _open_new(paths: tuple[str, ...], followed: dict[str, _Followed], past: bool, stack: ExitStack) -> None:
     """Follow the stores that have appeared since the last time."""
-    from ..store import open_store
-
     for path in _stores(paths):
         if path not in followed:
-            followed[path] = _Followed(stack.enter_context(open_store(path)), past)
+            followed[path] = _Followed(stack.enter_context(open_existing(path)), past)
 
 
-def _stores(paths: tuple[str, ...]) -> list[Path]:
+def _stores(paths: tuple[str, ...]) -> list[str]:
     """Stores that are there.
 
     Raises
@@ -165,11 +163,12 @@ def _stores(paths: tuple[str, ...]) -> list[Path]:
     StudyError
         A path leads nowhere, or none is named and there is no study here.
     """
-    found: dict[Path, None] = {}
-    for path in map(Path, paths) if paths else [study_home(Path())]:
-        if not path.exists():
+    found: dict[str, None] = {}
+    for named in paths or [str(study_home(Path()))]:
+        path = Path(named)
+        if "://" not in named and not path.exists():
             raise StudyError(f"{path}: no such file or folder; give a study's directory, a folder of some, or a store")
-        found |= dict.fromkeys([path] if path.is_file() else _below(path))
+        found |= dict.fromkeys([named] if "://" in named or path.is_file() else map(str, _below(path)))
     return list(found)
 
 

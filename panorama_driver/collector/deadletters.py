@@ -54,5 +54,8 @@ def _requeued(store: Store, letter: DeadLetter) -> Requeued:
         stored = store.put(events, via=via(letter.source))
     except FormatError as error:
         return Requeued(letter, reason=str(error))
+    refused = sum(store.ingested(event) is None for event in events)
+    if refused:
+        return Requeued(letter, reason=f"the store does not take {refused} of its {len(events)} events")
     store.exhume([letter.letter_id])
     return Requeued(letter, len(events), stored)

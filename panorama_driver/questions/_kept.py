@@ -52,7 +52,7 @@ class Place(NamedTuple):
     name : str
         What `study` is for it.
     store : str
-        Path of the store; that of a study need not be there.
+        Path or URL of the store; that of a study need not be there.
     folder : Path or None
         Where the study keeps its journal.
     """
@@ -132,7 +132,8 @@ def _advanced(connection: sqlite3.Connection, places: list[Place], progress: Pro
 
 
 def _source(connection: sqlite3.Connection, place: Place) -> int:
-    path = f"{'store' if place.folder is None else 'study'} {printable(os.path.realpath(place.store))}"
+    where = place.store if "://" in place.store else printable(os.path.realpath(place.store))
+    path = f"{'store' if place.folder is None else 'study'} {where}"
     query = "INSERT INTO _sources (path, used) VALUES (?, ?) ON CONFLICT DO UPDATE SET used = excluded.used"
     with transaction(connection):
         connection.execute(query, (path, time.time()))
@@ -159,10 +160,8 @@ def _advance_store(connection: sqlite3.Connection, source: int, place: Place, pr
         return
     with open_store(place.store, readonly=True) as store:
         _begin_store(connection, source, _first(store))
-        cursor, witness = connection.execute(
-            "SELECT cursor, witness FROM _sources WHERE source_id = ?", (source,)
-        ).fetchone()
-        if cursor and _event_at(store, cursor) != witness:
+        cursor, witness = _reached(connection, source)
+        if cursor and _witness(place, store, cursor) != witness:
             _empty(connection, source)
             cursor = 0
         moved, reached = store.changed(cursor)
@@ -172,7 +171,7 @@ def _advance_store(connection: sqlite3.Connection, source: int, place: Place, pr
         marks = dict(known.fetchall())
         unread = {wf_uuid: mark for wf_uuid, mark in moved.items() if marks.get(wf_uuid) != mark}
         _read(connection, source, store, place.store, unread, progress)
-        _reach(connection, source, reached, _event_at(store, reached))
+        _reach(connection, source, reached, _witness(place, store, reached))
         if place.folder is None:
             with transaction(connection):
                 connection.execute("DELETE FROM _evaluations WHERE source_id = ?", (source,))
@@ -185,8 +184,9 @@ def _first(store: Store) -> str:
     return f"{first[0].event_id} {store.ingested(first[0])!r}" if first else ""
 
 
-def _event_at(store: Store, cursor: int) -> str:
-    found = store.since(cursor - 1, limit=1).events
+def _witness(place: Place, store: Store, cursor: int) -> str:
+    """The event at the cursor of a file, which may have been put back to what it was; of a service nothing tells."""
+    found = store.since(cursor - 1, limit=1).events if "://" not in place.store else []
     return found[0].event_id if found else ""
 
 
@@ -201,13 +201,22 @@ def _empty(connection: sqlite3.Connection, source: int) -> None:
     with transaction(connection):
         for name in ("_workflows", *OF_RUN):
             connection.execute(f"DELETE FROM {name} WHERE source_id = ?", (source,))
-        connection.execute("UPDATE _sources SET cursor = 0, witness = '' WHERE source_id = ?", (source,))
+        connection.execute("UPDATE _sources SET cursor = '0', witness = '' WHERE source_id = ?", (source,))
+
+
+def _reached(connection: sqlite3.Connection, source: int) -> tuple[int, str]:
+    """Up to which cursor all is in, and what is there."""
+    query = "SELECT cursor, witness FROM _sources WHERE source_id = ?"
+    cursor, witness = connection.execute(query, (source,)).fetchone()
+    return int(cursor), witness
 
 
 def _reach(connection: sqlite3.Connection, source: int, cursor: int, witness: str) -> None:
     """All is in up to there; another process may have come further meanwhile."""
-    query = "UPDATE _sources SET cursor = ?1, witness = ?2 WHERE source_id = ?3 AND cursor < ?1"
-    connection.execute(query, (cursor, witness, source))
+    query = "UPDATE _sources SET cursor = ?, witness = ? WHERE source_id = ?"
+    with transaction(connection):
+        if _reached(connection, source)[0] < cursor:
+            connection.execute(query, (str(cursor), witness, source))
 
 
 def _read(

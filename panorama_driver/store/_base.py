@@ -98,6 +98,14 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+class Kept(NamedTuple):
+    """An event as a store keeps it: with when it first came in [s since 1970, UTC], and on which ways."""
+
+    event: Event
+    ingested: float
+    via: Via
+
+
 class Page(NamedTuple):
     """What arrived after a cursor, and the cursor to ask with next."""
 
@@ -121,16 +129,20 @@ class Store(ABC):
     - `panorama_driver.store.sqlite.SQLiteStore` (a path): one file and no service; one machine writes, any number of
       processes of that machine read at the same time. Right for a laptop, a login node, and any study whose server
       collects by itself.
+    - `panorama_driver.store.opensearch.OpenSearchStore` (a URL): a search engine; many machines write and read, and
+      others' dashboards find the events under Panorama's own names. Right for several submit hosts, and for many
+      studies kept for long.
 
     A store may be shared by the threads of a process. It is a context manager that closes itself. Every method raises
-    `panorama_driver.errors.StoreError` when the store cannot be read or written, and then has changed nothing.
+    `panorama_driver.errors.StoreError` when the store cannot be read or written. A file has then changed nothing; a
+    search engine keeps what it has taken of a `put`, and the same put again adds the rest.
 
     `panorama_driver.store.testing.StoreContract` holds what all engines promise, as tests: a new engine subclasses it.
     """
 
     @abstractmethod
     def put(self, events: Iterable[Event], *, ingested: float | None = None, via: Via = Via.DISK) -> int:
-        """Keep `events`, all or none of them; they are committed when this returns.
+        """Keep `events`; they are committed when this returns.
 
         An event whose `event_id` is already there is left as it is, so that anything may be put again; only the way
         on which it came is added to those known.
@@ -187,7 +199,7 @@ class Store(ABC):
         Parameters
         ----------
         cursor : int
-            0 to begin with, then `Page.cursor`. It means nothing to another store.
+            0 to begin with, then `Page.cursor`: a whole number of any size. It means nothing to another store.
         kinds : collection of str, optional
             Only these kinds; all, unless told.
         limit : int
@@ -204,12 +216,20 @@ class Store(ABC):
         Parameters
         ----------
         cursor : int
-            0 for all workflows, then `Changes.cursor`; the same as of `since`.
+            0 for all workflows, then `Changes.cursor`; the same as of `since`. What `Changes.workflows` tells of each
+            workflow has 63 bits at most.
         """
 
     @abstractmethod
     def ingested(self, event: Event) -> float | None:
         """When the event first came in [s since 1970, UTC]; None where it never did."""
+
+    @abstractmethod
+    def kept(self) -> Iterator[Kept]:
+        """Everything, in the order of arrival, with all that `put` needs to make the same of it elsewhere.
+
+        The iterator sees the store as it was at its first step, whatever is written meanwhile.
+        """
 
     @abstractmethod
     def arrivals(self, wf_uuid: str) -> list[Arrivals]:

@@ -8,7 +8,6 @@ nowhere else, a durable store uses `synchronous=FULL` (https://www.sqlite.org/wa
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -18,18 +17,18 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import msgspec
-
-from ..errors import FormatError, StoreError
+from ..errors import StoreError
 from ..events import Event
-from ._base import Arrivals, Changes, DeadLetter, Page, Store, Via, WorkflowSummary, printable
+from ._base import Arrivals, Changes, DeadLetter, Kept, Page, Store, Via, WorkflowSummary
+from ._rows import as_buried, decoded, encoded, refuse_misfits, workflow_names
 
 _APPLICATION_ID = 0x50414E4F  # "PANO", in the file's header: tells our files from other people's
 _BUSY_TIMEOUT = 10.0  # seconds
 _CACHE = 16 * 1024  # KiB
+_LOG_KEPT = 64 << 20  # bytes of the write-ahead log, once a long read that kept it from being emptied is over
 _CHUNK = 256  # rows fetched at a time
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -126,14 +125,14 @@ class SQLiteStore(Store):
         now = time.time() if ingested is None else ingested
         try:
             rows = [_row(event, now, via) for event in events]
-            workflows = _workflows(events)
+            workflows = [(wf_uuid, *names) for wf_uuid, names in workflow_names(events).items()]
             with self._lock, self._explained("write to"), _transaction(self._connection) as connection:
                 new = connection.executemany(_INSERT_EVENT, rows).rowcount
                 if new < len(rows):
                     connection.executemany(_ADD_WAY, [(int(via), row[1], row[0]) for row in rows])
                 connection.executemany(_INSERT_WORKFLOW, workflows)
         except (StoreError, ValueError, TypeError, OverflowError):
-            _refuse_misfits(events)
+            refuse_misfits(events)
             raise
         return new
 
@@ -170,6 +169,10 @@ class SQLiteStore(Store):
         query = "SELECT ingested FROM events WHERE wf_uuid = ? AND event_id = ?"
         rows = self._rows(query, (event.wf_uuid, bytes.fromhex(event.event_id)))
         return rows[0][0] if rows else None
+
+    def kept(self) -> Iterator[Kept]:
+        for *row, ingested, via in self._stream(f"SELECT {_COLUMNS}, ingested, via FROM events ORDER BY seq"):
+            yield Kept(_event(row), ingested, Via(via))
 
     def arrivals(self, wf_uuid: str) -> list[Arrivals]:
         # Counted here: SQLite would sort all rows for it, and take them out of order, which is many times slower.
@@ -270,6 +273,7 @@ class SQLiteStore(Store):
         try:
             version = _version(connection, self.path)
             _use_wal(connection)
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_KEPT}")
             if version < len(_MIGRATIONS):
                 _migrate(connection, self.path)
         except BaseException:
@@ -433,7 +437,7 @@ def _row(event: Event, ingested: float, via: Via) -> tuple[Any, ...]:
         event.job_id,
         event.attempt,
         event.invocation,
-        _encoded(event.fields),
+        encoded(event.fields),
         int(via),
     )
 
@@ -447,40 +451,8 @@ def _event(row: tuple[Any, ...]) -> Event:
         job_id=job_id,
         attempt=attempt,
         invocation=invocation,
-        fields=_decoded(fields),
+        fields=decoded(fields),
     )
-
-
-def _encoded(fields: dict[str, Any]) -> str:
-    """JSON of the fields, a NaN as null; names that are no UTF-8 (surrogates, PEP 383) need the slower way."""
-    try:
-        return msgspec.json.encode(fields).decode()
-    except UnicodeEncodeError:
-        return json.dumps(fields)
-
-
-def _decoded(text: str) -> dict[str, Any]:
-    try:
-        fields: dict[str, Any] = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        fields = json.loads(text, parse_constant=lambda _: None)
-    return fields
-
-
-def _workflows(events: list[Event]) -> list[tuple[str, str | None, str | None]]:
-    """The workflows of these events, each with its name and its root where one of them tells it."""
-    found: dict[str, tuple[str | None, str | None]] = {}
-    for event in events:
-        label, root = found.get(event.wf_uuid, (None, None))
-        if label is None or root is None:
-            fields = event.fields
-            label = label or _text(fields.get("dax_label") or fields.get("wf_label"))
-            found[event.wf_uuid] = label, root or _text(fields.get("root_xwf_id"))
-    return [(wf_uuid, label, root) for wf_uuid, (label, root) in found.items()]
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _kind_condition(kinds: Collection[str] | None, without: Collection[str] = ()) -> tuple[str, tuple[str, ...]]:
@@ -490,39 +462,9 @@ def _kind_condition(kinds: Collection[str] | None, without: Collection[str] = ()
 
 
 def _letter_row(letter: DeadLetter) -> tuple[Any, ...]:
-    buried = time.time() if letter.buried is None else letter.buried
-    told = printable(letter.reason), printable(letter.source)
-    return bytes.fromhex(letter.letter_id), *told, letter.offset, letter.size, letter.head, buried
-
-
-class _Key(msgspec.Struct):
-    """What SQLite can hold of an event's key."""
-
-    kind: str
-    wf_uuid: str
-    ts: float | None
-    job_id: str | None
-    attempt: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None
-    invocation: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None
-
-
-def _refuse_misfits(events: list[Event]) -> None:
-    """Name the event that no row can be made of, if there is one.
-
-    Raises
-    ------
-    FormatError
-        There is one.
-    """
-    for event in events:
-        key = {name: getattr(event, name) for name in _Key.__struct_fields__}
-        try:
-            msgspec.json.decode(msgspec.json.encode(key), type=_Key)
-            _encoded(event.fields).encode()
-        except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise FormatError(
-                f"event {event.kind!r} of workflow {event.wf_uuid!r} cannot be stored: {error}"
-            ) from error
+    kept = as_buried(letter)
+    identity = bytes.fromhex(letter.letter_id)
+    return identity, kept.reason, kept.source, kept.offset, kept.size, kept.head, kept.buried
 
 
 def _explanation(path: Path, doing: str, error: sqlite3.Error) -> str:

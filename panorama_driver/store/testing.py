@@ -11,7 +11,7 @@ import pytest
 
 from ..errors import FormatError, StoreError
 from ..events import Event
-from ._base import Arrivals, DeadLetter, Store, Via
+from ._base import Arrivals, DeadLetter, Kept, Store, Via
 
 
 class StoreContract(ABC):
@@ -141,6 +141,25 @@ class StoreContract(ABC):
             store.put([event], ingested=8.0)
             assert store.ingested(event) == 7.0
             assert store.ingested(sample(2)) is None
+
+    def test_everything_is_given_in_the_order_of_arrival_with_when_and_how_it_came(self, tmp_path: Path) -> None:
+        late, early, other = (
+            sample(1, ts=9.0, fields={"x": "\ud800"}),
+            sample(2, ts=1.0),
+            sample(3, wf_uuid="w2", ts=None),
+        )
+        with self.reopen(tmp_path) as store:
+            store.put([late], ingested=7.0, via=Via.BROKER)
+            store.put([other, early], ingested=8.0)
+            store.put([late], ingested=9.0, via=Via.HTTP)
+            running = store.kept()
+            first = next(running)
+            store.put([sample(4)])
+            assert [first, *running] == [
+                Kept(late, 7.0, Via.BROKER | Via.HTTP),
+                Kept(other, 8.0, Via.DISK),
+                Kept(early, 8.0, Via.DISK),
+            ]
 
     def test_an_event_that_does_not_fit_is_named_and_nothing_of_its_batch_is_kept(self, tmp_path: Path) -> None:
         misfits = [

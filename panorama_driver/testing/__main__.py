@@ -1,4 +1,5 @@
-"""What the scripts that `install` writes run: the stand-in that the first word names; `make-venv` is for people."""
+"""What the scripts that `install` writes run: the stand-in that the first word names; what begins with `make-` is for
+people."""
 
 import importlib
 import os
@@ -6,7 +7,7 @@ import sys
 
 from .standins import COMMANDS as STANDINS
 
-COMMANDS = STANDINS | {"manager": ["make-venv"]}
+COMMANDS = STANDINS | {"manager": ["make-venv"], "opensearch": ["make-search"]}
 os.umask(0o022)
 name, *rest = sys.argv[1:]
 module = next(module for module, names in COMMANDS.items() if name in names)
