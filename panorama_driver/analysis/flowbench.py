@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,16 +50,30 @@ def read(path: Path) -> list[Labelled]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            missing = _NEEDED - set(rows.fieldnames or ())
-            if missing:
-                raise FormatError(f"{path}: no table of FlowBench: it has no {', '.join(sorted(missing))}")
-            return list(_jobs(path.stem, rows))
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+            return list(parse(file, str(path), path.stem))
+    except (OSError, UnicodeDecodeError) as problem:
         raise FormatError(f"{path}: cannot be read: {problem}") from None
 
 
-def _jobs(run: str, rows: Iterator[dict[str, str]] | csv.DictReader[str]) -> Iterator[Labelled]:
+def parse(lines: Iterable[str], name: str, run: str) -> Iterator[Labelled]:
+    """The jobs of a table of the run `run`, which is called `name` in what is told.
+
+    Raises
+    ------
+    FormatError
+        It is no such table.
+    """
+    rows = csv.DictReader(lines)
+    try:
+        missing = _NEEDED - set(rows.fieldnames or ())
+        if missing:
+            raise FormatError(f"{name}: no table of FlowBench: it has no {', '.join(sorted(missing))}")
+        yield from _jobs(run, rows)
+    except csv.Error as problem:
+        raise FormatError(f"{name}: cannot be read: {problem}") from None
+
+
+def _jobs(run: str, rows: Iterable[dict[str, str]]) -> Iterator[Labelled]:
     for row in rows:
         columns = {name: value or "" for name, value in row.items() if isinstance(name, str)}
         yield Labelled(_sample(run, columns), columns["anomaly_type"] or NORMAL, columns["type"], columns)

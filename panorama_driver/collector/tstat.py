@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,9 +99,27 @@ def collect_tstat(
     folder = Path(directory)
     if not folder.is_dir():
         raise EnvironmentMissingError(f"{folder}: no such directory; give the one that tstat -s writes its logs to")
+    return collect_logs(store, logs(folder), wf_uuid, addresses=addresses, skew=skew)
+
+
+def collect_logs(
+    store: Store,
+    paths: Iterable[Path],
+    wf_uuid: str | None = None,
+    *,
+    addresses: Mapping[str, Collection[str]] | None = None,
+    skew: float = SKEW,
+) -> Collected:
+    """As `collect_tstat`, of these logs, whatever they are called.
+
+    Raises
+    ------
+    StoreError
+        As there.
+    """
     joiner = Joiner(_told(store), addresses, skew)
     found = Collected()
-    for path in logs(folder):
+    for path in paths:
         found = _read(path, joiner, store, found)
     every, unjoined = joiner.matches()
     matches = [match for match in every if wf_uuid in (None, match.owner.wf_uuid)]

@@ -10,7 +10,7 @@ from ..store._caches import anew
 from . import _columns as columns
 from ._columns import Column
 
-FORMAT = 1
+FORMAT = 2
 """Counts up with whatever is kept."""
 
 _NUMBER = Column("n", "INTEGER", "", "place among those of its run or study")
@@ -34,7 +34,7 @@ _SOURCES = """CREATE TABLE IF NOT EXISTS _sources (
     path    TEXT NOT NULL UNIQUE,       -- what it is, and where
     used    REAL NOT NULL,              -- when it was asked last [s since 1970]
     first   TEXT NOT NULL DEFAULT '',   -- identity of the store's first event, and when that came in
-    cursor  INTEGER NOT NULL DEFAULT 0, -- up to which the store has been read
+    cursor  TEXT NOT NULL DEFAULT '0',  -- number up to which the store has been read, which may need more than 63 bits
     witness TEXT NOT NULL DEFAULT '',   -- identity of the event there
     stamp   TEXT NOT NULL DEFAULT ''    -- of the study's files as they were read
 )"""

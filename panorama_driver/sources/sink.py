@@ -92,41 +92,53 @@ def _reader(name: str, head: bytes) -> Callable[[BinaryIO, Problem], Iterator[Ra
         return _json
     if text.startswith((b"ts=", b"event=")):
         return _bp
-    if _document_size(head) is not None:
+    if is_bson(head):
         return _bson
     if head.startswith(_SQLITE):
         raise FormatError(f"{name}: a stampede database, not a file of events")
     raise FormatError(f"{name}: neither JSON, nor NetLogger lines, nor BSON; it begins with {head[:32]!r}")
 
 
+def is_bson(head: bytes) -> bool:
+    """Whether a file that begins so may hold BSON documents."""
+    return _document_size(head) is not None
+
+
 def _json(file: BinaryIO, problem: Problem) -> Iterator[Raw]:
     """JSON objects one after another, each in one line or in several, or several in one."""
-    for at, text in _objects(file, problem):
+    for at, text in objects(file, problem):
         try:
-            yield _object(text)
+            yield decoded(text)
         except (ValueError, RecursionError) as error:
             problem(f"byte {at}: no JSON object: {str(error)[:200]}")
 
 
-def _object(text: bytes) -> Raw:
+def decoded(text: bytes) -> Raw:
+    """A JSON object as monitord may write it: with names that are no UTF-8, and with NaN, which becomes None.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        It is none.
+    """
     try:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # Names that are no UTF-8 (PEP 383), and NaN, which becomes null.
+        # Names of PEP 383.
         found = json.loads(text.decode("utf-8", "surrogateescape"), parse_constant=lambda _: None)
     if not isinstance(found, dict):
         raise ValueError("something else")
     return found
 
 
-def _objects(file: BinaryIO, problem: Problem) -> Iterator[tuple[int, bytes]]:
-    """Where each object begins, and its text.
+def objects(file: BinaryIO, problem: Problem, limit: int = RECORD_LIMIT) -> Iterator[tuple[int, bytes]]:
+    """Where each outermost JSON object of a file begins, and its text; one longer than `limit` [bytes] is passed over.
 
     monitord ends no line within an object, so that an object which begins a line ends one that was not closed before.
     """
     cutter, at, new_line = _Cutter(problem), 0, True
     while piece := _piece(file):
-        if cutter.pending and ((new_line and piece.startswith(b"{")) or len(cutter.pending) > RECORD_LIMIT):
+        if cutter.pending and ((new_line and piece.startswith(b"{")) or len(cutter.pending) > limit):
             cutter.give_up()
         yield from cutter.take(at, piece)
         at += len(piece)
