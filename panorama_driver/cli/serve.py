@@ -18,14 +18,15 @@ from urllib.parse import quote
 
 import click
 
-from ..errors import EnvironmentMissingError, StudyError
-from ._common import chosen, json_option, until_told
+from ..errors import EnvironmentMissingError, StudyError, UsageError
+from ._common import chosen, json_option, open_named, until_told
 
 if TYPE_CHECKING:
     from ..web import Dashboard, Library
 
 TOKEN = "PANORAMA_TOKEN"
 _NEEDS = ("starlette", "uvicorn", "plotly")
+_BURST = 10  # seconds of its rate that a client may ask for at once
 _STOP, _CLOSE = 0.6, 0.3  # seconds
 
 
@@ -47,6 +48,18 @@ _STOP, _CLOSE = 0.6, 0.3  # seconds
     type=click.Path(path_type=Path),
     help=f"What clients must know (0600); default: ${TOKEN}, or none.",
 )
+@click.option(
+    "--repository",
+    metavar="DIR|URL",
+    help="Show this to everybody, without a token: a folder of `panorama export`, or a store.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="With --repository: requests a second that each client may send.",
+)
 @click.option("--open", "open_it", is_flag=True, help="Open it in a browser of this machine.")
 @json_option
 def command(
@@ -56,30 +69,38 @@ def command(
     root_path: str,
     allow_host: tuple[str, ...],
     token_file: Path | None,
+    repository: str | None,
+    rate: float,
     open_it: bool,
     as_json: bool,
 ) -> int:
     """Show studies in a browser, live, until SIGTERM or Ctrl-C; changes nothing.
 
     PATH is a study directory, a folder that holds some, a store's file or URL; default: the study of this directory, or
-    else those below it.
+    else those below it. With --repository it is open data: pages, API and files for everybody who can reach it, so much
+    of them a client.
 
     \b
     Examples:
       panorama serve mystudy
       panorama serve runs panorama.db
+      panorama serve --repository open-data --host 0.0.0.0
       ssh -L 8360:127.0.0.1:8360 login.example.org     # then open http://127.0.0.1:8360/ here
     """
     needs()
-    from ..web import Dashboard, Library
+    from ..web import Dashboard, Library, Limits
 
     token = read_token(token_file)
     with ExitStack() as stack:
         told = stack.enter_context(until_told())
-        library = Library(chosen(paths))
-        _check(library, paths)
+        if repository is not None:
+            _check_public(paths, token)
+            library, limits = _published(repository), Limits(rate=rate, burst=max(1, round(rate * _BURST)))
+        else:
+            library, limits = Library(chosen(paths)), None
+            _check(library, paths)
         dashboard = Dashboard(
-            library, host=host, port=port, root_path=root_path, token=token, allow_hosts=allow_host
+            library, host=host, port=port, root_path=root_path, token=token, allow_hosts=allow_host, public=limits
         ).start()
         _greet(dashboard, token_file, token, as_json)
         if open_it:
@@ -140,6 +161,50 @@ def _check(library: Library, paths: tuple[str, ...]) -> None:
             f"no study in {Path.cwd()}, above it or below it; name one, or a store: panorama serve DIR; "
             "panorama init NAME DIR makes a study"
         )
+
+
+def _check_public(paths: tuple[str, ...], token: str | None) -> None:
+    """See that nothing is to be shown to everybody that was not named as open data.
+
+    Raises
+    ------
+    UsageError
+        It is.
+    """
+    if paths:
+        raise UsageError(f"--repository shows one repository to everybody, and nothing else: leave out {paths[0]}")
+    if token is not None:
+        raise UsageError(f"--repository is for everybody: leave out --token-file, and ${TOKEN}")
+
+
+def _published(repository: str) -> Library:
+    """What is shown of a store, or of a repository's folder, made into studies in the user's cache once.
+
+    Raises
+    ------
+    FormatError
+        The folder is no repository, or it is damaged.
+    StoreError
+        The store cannot be opened.
+    """
+    from ..exchange import restore
+    from ..store._caches import cache_folder
+    from ..web import Library, Published
+    from ._exchange import progress
+    from ._progress import Told
+
+    if "://" in repository:
+        open_named(repository).close()
+        return Library([repository])
+    folder = Path(repository)
+    published = Published(folder)
+    kept = cache_folder()
+    if kept is None:
+        raise EnvironmentMissingError("there is no folder for what a repository is unpacked to: set XDG_CACHE_HOME")
+    told = Told()
+    found = restore(folder, kept / "repositories" / published.identity, progress=progress(told))
+    told.end()
+    return Library(found, published=published)
 
 
 def _greet(dashboard: Dashboard, token_file: Path | None, token: str | None, as_json: bool) -> None:

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._app import Application, application
     from ._library import Library
+    from ._limits import Limits
+    from ._published import Published
     from ._server import Dashboard
 
-__all__ = ["Application", "Dashboard", "Library", "application"]
+__all__ = ["Application", "Dashboard", "Library", "Limits", "Published", "application"]
 
-_MODULES = {"Application": "_app", "application": "_app", "Dashboard": "_server", "Library": "_library"}
+_MODULES = {
+    "Application": "_app",
+    "application": "_app",
+    "Dashboard": "_server",
+    "Library": "_library",
+    "Limits": "_limits",
+    "Published": "_published",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,8 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_SHARED = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
+"""Headers of what is public: pages and programs anywhere may read it."""
 SECURITY = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -43,7 +45,7 @@ SECURITY = {
 """Headers of every answer."""
 
 _API, _OPEN = "/api", "/api/health"
-_OURS = ("api", "static", "studies")
+_OURS = ("api", "static", "studies", "anomalies", "repository", "data")
 _ROOT = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+?)\.?(:[0-9]*)?")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -75,14 +77,24 @@ class Access:
     hosts : collection of str, optional
         Names that a request may come to; without it any. Keeps a foreign page from reaching this server by a name of
         its own that it lets point to 127.0.0.1.
+    public : bool
+        All of it is for everybody, pages of other sites included.
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str | None = None, root_path: str = "", hosts: Collection[str] | None = None
+        self,
+        app: ASGIApp,
+        *,
+        token: str | None = None,
+        root_path: str = "",
+        hosts: Collection[str] | None = None,
+        public: bool = False,
     ) -> None:
         self._app = app
         self._root = checked_root(root_path)
         self._hosts = hosts
+        self._public = public
+        self._headers = SECURITY | _SHARED if public else SECURITY
         self._key = _Key(token, self._root) if token else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +108,7 @@ class Access:
         refusal = self._refusal(scope["method"], path, headers)
         answer = self._app if refusal is None else problem(*refusal)
         cookie = self._key.cookie(headers) if self._key and refusal is None else None
-        return await answer({**scope, "path": path}, receive, _telling(send, cookie))
+        return await answer({**scope, "path": path}, receive, _telling(send, self._headers, cookie))
 
     def _below(self, path: str) -> str:
         root = self._root
@@ -107,7 +119,7 @@ class Access:
         return (
             self._wrong_host(headers)
             or _wrong_method(method)
-            or (_foreign(headers) if of_api else None)
+            or (_foreign(headers) if of_api and not self._public else None)
             or (self._unknown(headers) if of_api and path != _OPEN else None)
         )
 
@@ -222,11 +234,11 @@ def _sent(scope: Scope) -> str:
     return raw.partition(b"?")[0].decode("latin-1") if raw else quote(scope["path"])
 
 
-def _telling(send: Send, cookie: str | None) -> Send:
+def _telling(send: Send, also: Mapping[str, str], cookie: str | None) -> Send:
     async def told(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            headers.update(SECURITY)
+            headers.update(also)
             if cookie is not None:
                 headers.append("Set-Cookie", cookie)
         await send(message)

@@ -15,13 +15,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import NotFoundError, PanoramaError, UsageError
 from ._access import Access, checked_root
 from ._answers import Desk, Encoded, problem, response
 from ._encoding import to_json
 from ._library import Library
+from ._limits import Limiter, Limits
 from ._live import EventStream, Hub
 from ._operations import CSV, JSON, OPERATIONS, LiveQuery, Operation, query_of
 from ._static import Static
@@ -33,6 +34,7 @@ _PAGES = {
     "/": None,
     "/studies": None,
     "/anomalies": None,
+    "/repository": None,
     "/studies/{study}": "study",
     "/studies/{study}/workflows/{workflow}": "workflow",
     "/studies/{study}/workflows/{workflow}/transfers": "transfers",
@@ -51,6 +53,8 @@ class Application:
         What it shows; whoever has opened it closes it.
     token, root_path, hosts
         See `Access`.
+    public : Limits, optional
+        All of it is for everybody, as much of it as these limits allow.
 
     Attributes
     ----------
@@ -65,22 +69,24 @@ class Application:
         token: str | None = None,
         root_path: str = "",
         hosts: Collection[str] | None = None,
+        public: Limits | None = None,
     ) -> None:
         self.hub = Hub(library.changes)
         self._library = library
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
         self._waiting = ThreadPoolExecutor(_READERS, thread_name_prefix="waiting")
         self._desk = Desk(_encode, lambda: self.hub.cursor)
-        self._static = Static(checked_root(root_path))
+        self._static = Static(checked_root(root_path), repository=library.public)
         inner = Starlette(routes=list(self._routes()), lifespan=self._lifespan, exception_handlers=_HANDLERS)
         inner.router.redirect_slashes = False
         self._open = token is None
         self._begun: set[asyncio.Future[Any]] = set()
-        self._access = Access(inner, token=token, root_path=root_path, hosts=hosts)
+        access = Access(inner, token=token, root_path=root_path, hosts=hosts, public=public is not None)
+        self._outermost: ASGIApp = access if public is None else Limiter(access, public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        await self._access(scope, receive, send)
+        await self._outermost(scope, receive, send)
 
     def close(self) -> None:
         """Wait for what is being read, once no event loop serves it any more."""
@@ -107,6 +113,7 @@ class Application:
         yield Route("/api/health", _health)
         yield Route("/api{rest:path}", _nothing)
         yield Route("/static/{name:path}", self._module)
+        yield Route("/data/{name:path}", self._data)
         operations = {operation.name: operation for operation in OPERATIONS}
         for path, first in _PAGES.items():
             yield Route(path, self._page(operations[first] if first else None))
@@ -150,6 +157,9 @@ class Application:
         if found is None:
             return problem(404, "there is no such file")
         return await response(request, found.encoded, {"Cache-Control": found.caching(request.url.query)})
+
+    async def _data(self, request: Request) -> Response:
+        return self._library.repository().answer(unquote(request.path_params["name"]))
 
     def _page(self, first: Operation | None) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:

@@ -22,6 +22,7 @@ from ._digest import Digest
 from ._numbers import numbers, unreadable
 from ._places import Place, look_through
 from ._provenance import provenance
+from ._published import Published
 from ._source import Source
 from ._stores import StoreSource
 from ._studies import StudySource
@@ -56,10 +57,19 @@ class Library:
         Study directories, folders that hold studies, store files, store URLs.
     cache : Path or None
         Folder that keeps what was read, by default that of the user's caches; None keeps nothing.
+    published : Published, optional
+        The repository that the studies and stores were made of.
     """
 
-    def __init__(self, paths: Sequence[str | Path], *, cache: Path | Literal["default"] | None = "default") -> None:
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        cache: Path | Literal["default"] | None = "default",
+        published: Published | None = None,
+    ) -> None:
         self._paths = list(paths)
+        self._published = published
         self._cache = cache_folder() if cache == "default" else cache
         self._reader = Reader()
         self._lock = threading.RLock()
@@ -98,7 +108,8 @@ class Library:
         if begin < self._next_look or not self._looking.acquire(blocking=False):
             return  # whoever asks meanwhile does not wait for a slow disk
         try:
-            for place in look_through(self._paths):
+            for found in look_through(self._paths):
+                place = found._replace(hidden=self.public)
                 known = self._sources.get(place.identity)
                 if known is None or known.place != place or known.at_fault:
                     self._add(place)
@@ -164,6 +175,23 @@ class Library:
                 each.advance()
                 yield each.summary
         self._wake.set()
+
+    @property
+    def public(self) -> bool:
+        """Whether what is shown comes out of a repository that is for everybody."""
+        return self._published is not None
+
+    def repository(self) -> Published:
+        """The repository that what is shown comes out of.
+
+        Raises
+        ------
+        NotFoundError
+            It comes out of none.
+        """
+        if self._published is None:
+            raise NotFoundError("no repository is served here; `panorama serve --repository DIR` serves one")
+        return self._published
 
     def study(self, study: str) -> StudyDocument:
         """A study with all its evaluations.

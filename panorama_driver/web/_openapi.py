@@ -24,6 +24,7 @@ _PROBLEMS = {
     "400": "The query is not as it should be.",
     "401": "A token is needed.",
     "404": "Nothing is known of that.",
+    "429": "A public server has no more for this client now; `Retry-After` says when it has [s].",
     "500": "A fault of the server, which tells more on its standard error.",
     "503": "It cannot be read now.",
 }

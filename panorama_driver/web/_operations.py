@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from ..analysis import Kind
 from ..errors import NotFoundError, UsageError
+from ..exchange import Manifest
 from ._library import Library
 from .documents import (
     AnomalyList,
@@ -167,6 +168,13 @@ OPERATIONS = (
         AnomalyList,
         lambda library, of, asked: library.anomalies(of["study"], asked.kind, asked.page, asked.size),
         FoundQuery,
+    ),
+    Operation(
+        "repository",
+        "/repository",
+        "What the data are that are served here to everybody; their files are at `data/PATH`.",
+        Manifest,
+        lambda library, of, asked: library.repository().manifest,
     ),
     Operation(
         "workflow",

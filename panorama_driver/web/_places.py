@@ -19,10 +19,19 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Place(NamedTuple):
-    """A study directory, or a store by its path or URL; a path that is nothing yet counts as a study to come."""
+    """A study directory, or a store by its path or URL; a path that is nothing yet counts as a study to come.
+
+    Of one that is `hidden` nobody is told where it is.
+    """
 
     kind: Literal["study", "store"]
     home: str
+    hidden: bool = False
+
+    @property
+    def said(self) -> str:
+        """Where it is, for whoever looks at it."""
+        return self.name if self.hidden else self.home
 
     @property
     def name(self) -> str:

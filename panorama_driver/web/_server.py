@@ -17,6 +17,7 @@ from ..errors import EnvironmentMissingError, UsageError
 from ._access import allowed_hosts, checked_root, is_loopback
 from ._app import Application
 from ._library import Library
+from ._limits import Limits
 
 PORT = 8360
 """The port that is tried first."""
@@ -48,6 +49,8 @@ class Dashboard:
         What clients must know; needed where others than this machine can connect.
     allow_hosts : collection of str
         More names that requests may come to: those of proxies.
+    public : Limits, optional
+        For everybody, by any name, without a token: as much as these limits allow each client.
 
     Raises
     ------
@@ -66,22 +69,23 @@ class Dashboard:
         root_path: str = "",
         token: str | None = None,
         allow_hosts: Collection[str] = (),
+        public: Limits | None = None,
     ) -> None:
         self._root = checked_root(root_path)
         _check_token(token)
         self._listener = _listening(host, port)
         self.host, self.port = self._listener.getsockname()[:2]
         try:
-            if token is None and not is_loopback(self.host):
+            if token is None and public is None and not is_loopback(self.host):
                 raise UsageError(
                     f"--host {host}: others on the network can connect there, so a token is needed: name a file that "
                     "holds one with --token-file FILE, or listen on 127.0.0.1 and come through `ssh -L`"
                 )
-            hosts = allowed_hosts(self.host, allow_hosts)
+            hosts = allowed_hosts(self.host, allow_hosts) if public is None else None
         except UsageError:
             self._listener.close()
             raise
-        self._application = Application(library, token=token, root_path=root_path, hosts=hosts)
+        self._application = Application(library, token=token, root_path=root_path, hosts=hosts, public=public)
         self._server = _server(self._application)
         self._thread = threading.Thread(target=self._run, name="dashboard", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None

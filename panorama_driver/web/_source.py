@@ -84,7 +84,7 @@ class Source(ABC):
     def _blank(self, state: StudyState, **known: Any) -> StudySummary:
         place = self.place
         return StudySummary(
-            study=place.identity, name=place.name, home=place.home, kind=place.kind, state=state, **known
+            study=place.identity, name=place.name, home=place.said, kind=place.kind, state=state, **known
         )
 
     def advance(self) -> None:
@@ -98,7 +98,7 @@ class Source(ABC):
         except Exception as problem:  # noqa: BLE001 (it is told)
             _log.exception("%s", self.place.home)
             self.at_fault = True
-            told = f"{self.place.home}: cannot be read: {type(problem).__name__}: {problem}"
+            told = f"{self.place.said}: cannot be read: {type(problem).__name__}: {problem}"
             self._tell_summary(self._blank("unreadable", problem=told))
 
     @abstractmethod
@@ -166,7 +166,7 @@ class Source(ABC):
         """
         self.store()
         if wf_uuid not in self.runs.marks:
-            raise NotFoundError(f"{self.place.home}: no workflow run {wf_uuid!r} is known here")
+            raise NotFoundError(f"{self.place.said}: no workflow run {wf_uuid!r} is known here")
 
     def take(self, wf_uuid: str, found: Numbers, mark: int, seconds: float = 0.0) -> None:
         """A run was read as of that mark, which took so long [s]."""

@@ -44,10 +44,13 @@ class Static:
     ----------
     root : str
         Path prefix of all addresses.
+    repository : bool
+        There is a page of the data themselves.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, repository: bool = False) -> None:
         self._root = root
+        self._repository = repository
         self._files: dict[Path, tuple[tuple[int, int], Encoded]] = {}
         self._plotly = chart_library()
 
@@ -76,6 +79,7 @@ class Static:
             return path.read_bytes()
         version = self._plotly[1] if self._plotly else ""
         told = f'<base href="{html.escape(self._root)}/">\n<meta name="plotly" content="{html.escape(version)}">'
+        told += '\n<meta name="repository" content="data">' if self._repository else ""
         return path.read_text(encoding="utf-8").replace(_BASE, told, 1).encode()
 
 

@@ -64,7 +64,7 @@ class StudySource(Source):
             self._trouble = f"{self.place.folder}: the journal cannot be read: {problem.strerror or problem}"
             return set()
         there = bool(self._journal.evaluations) or os.path.isdir(self.place.home)
-        self._trouble = None if there else f"{self.place.home}: there is no such study, and no such store"
+        self._trouble = None if there else f"{self.place.said}: there is no such study, and no such store"
         return moved
 
     def _order(self, moved: set[str]) -> None:

@@ -215,3 +215,29 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_repository_is_shown_to_everybody_and_nothing_else_is(home: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    export = [sys.executable, "-c", CODE, "export", str(home), "-o", "open", "--license", "CC0-1.0"]
+    subprocess.run(export, cwd=tmp_path, check=True, timeout=WITHIN)
+    for words, why in (([str(home)], "nothing else"), (["--token-file", "token"], "for everybody")):
+        (tmp_path / "token").write_text("secret")
+        (tmp_path / "token").chmod(0o600)
+        code, said = refused("--repository", "open", *words, cwd=tmp_path)
+        assert code == 2
+        assert why in said
+    code, said = refused("--repository", str(home), cwd=tmp_path)
+    assert code == 2
+    assert "repository" in said
+    for _ in range(2):  # the second time it is in the cache
+        with serving("--repository", "open", "--host", "0.0.0.0", "--port", "0", "--rate", "0.3", cwd=tmp_path) as (
+            _,
+            line,
+        ):
+            url = url_of(line).replace("0.0.0.0", "127.0.0.1")
+            [study] = get(f"{url}api/studies")["studies"]
+            assert get(f"{url}api/repository")["license"] == "CC0-1.0"
+            assert get(f"{url}data/repository.json")["studies"][0]["id"] == study["name"]
+            with pytest.raises(urllib.error.HTTPError, match="429"):
+                get(f"{url}api/studies")  # 0.3 a second, and three at once

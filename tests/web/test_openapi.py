@@ -14,7 +14,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from panorama_driver.web import Dashboard, Library
+from panorama_driver.exchange import About, Source, export
+from panorama_driver.web import Dashboard, Library, Published
 from panorama_driver.web._app import Application
 from panorama_driver.web._openapi import document
 from tests.web.found import found
@@ -47,7 +48,9 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
     folder = tmp_path_factory.mktemp("studies")
     paths = [embedded(folder / "embedded"), hostile(folder / "hostile"), found(folder / "found")]
     paths.append(defects(folder / "defects.db"))
-    with Library(paths, cache=None) as library, Dashboard(library, port=0) as serving:
+    export([Source("defects", str(paths[-1]))], folder / "open", about=About(title="Defects"))
+    published = Published(folder / "open")
+    with Library(paths, cache=None, published=published) as library, Dashboard(library, port=0) as serving:
         yield serving
 
 

@@ -12,16 +12,19 @@ const PAGES = {
   job: () => import("./pages/job.js"),
   transfers: () => import("./pages/transfers.js"),
   anomalies: () => import("./pages/anomalies.js"),
+  repository: () => import("./pages/repository.js"),
 };
 const SHAPES = [
   ["studies", []],
   ["studies", ["studies"]],
   ["anomalies", ["anomalies"]],
+  ["repository", ["repository"]],
   ["study", ["studies", ":study"]],
   ["workflow", ["studies", ":study", "workflows", ":workflow"]],
   ["transfers", ["studies", ":study", "workflows", ":workflow", "transfers"]],
   ["job", ["studies", ":study", "workflows", ":workflow", "jobs", ":job"]],
 ];
+const NAMED = new Set(["transfers", "anomalies", "repository"]); // pages that their address names
 const SORRY = { 0: "The server does not answer", 401: "This dashboard asks for a token", 404: "There is no such page" };
 const SETTLED = 300; // [ms] without scrolling until it is noted how far down the page is
 const THEMES = { auto: "◐ as the system", light: "☀ light", dark: "☾ dark" };
@@ -107,9 +110,9 @@ function crumbs({ page, study, workflow, job }) {
   if (study) links.push(h("a", { href: source.link("studies", study) }, study));
   if (workflow) links.push(h("a", { href: source.link("studies", study, "workflows", workflow), title: workflow }, workflow.slice(0, 8)));
   if (job) links.push(h("span", {}, job));
-  if (page === "transfers" || page === "anomalies") links.push(h("span", {}, page));
+  if (NAMED.has(page)) links.push(h("span", {}, page));
   fill(document.getElementById("path"), ...joined(links, " › "));
-  document.title = [job ?? (page === "transfers" || page === "anomalies" ? page : null), workflow?.slice(0, 8), study, "panorama"].filter(Boolean).join(" · ");
+  document.title = [job ?? (NAMED.has(page) ? page : null), workflow?.slice(0, 8), study, "panorama"].filter(Boolean).join(" · ");
 }
 
 function sorry(problem) {
@@ -198,6 +201,8 @@ addEventListener("pageshow", ({ persisted }) => persisted && show());
 addEventListener("hashchange", () => source.live || move());
 document.querySelector("a.brand").setAttribute("href", source.link());
 document.querySelector("a.to-anomalies").setAttribute("href", source.link("anomalies"));
+document.querySelector("a.to-repository").setAttribute("href", source.link("repository"));
+document.querySelector("a.to-repository").hidden = !document.querySelector("meta[name=repository]");
 document.querySelector("a.skip").addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

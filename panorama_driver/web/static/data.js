@@ -25,6 +25,7 @@ function address(...parts) {
 class Pages {
   studies(query = {}) { return this.get("studies", query); }
   study(study) { return this.get(address("studies", study)); }
+  repository() { return this.get("repository"); }
   anomalies(query = {}) { return this.get("anomalies", query); }
   anomaliesOf(study, query = {}) { return this.get(address("studies", study, "anomalies"), query); }
   workflow(study, wf) { return this.get(address("studies", study, "workflows", wf)); }
