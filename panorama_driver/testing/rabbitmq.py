@@ -6,9 +6,6 @@ it meets no other; `close` ends all of it, its port mapper (epmd) included.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -16,39 +13,24 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
+from ..backend._definitions import VHOST, user
+from ..backend._secrets import login
+from ..backend.rabbitmq import GREETING, Certificates, Layout, Ports, free_ports, why_not
 from ..errors import EnvironmentMissingError, ServerError
 
-VHOST = "panorama"
+__all__ = ["USER", "VHOST", "Certificates", "Node", "free_ports", "running", "self_signed", "why_not"]
+
 USER = "collector"
 
-_LIB = Path("/usr/lib/rabbitmq")
 _START_LIMIT = 90.0  # seconds
 _STOP_LIMIT = 30.0  # seconds
 _PAUSE = 0.05  # seconds
-_GREETING = b"AMQP\x00\x00\x09\x01"
-_QUIET = "+sbwt none +sbwtdcpu none +sbwtdio none"  # the schedulers of an idle node shall not spin
+_SETTINGS = ("collect_statistics_interval = 250", "disk_free_limit.absolute = 1MB")
 _FRESH = "-rabbit quorum_tick_interval 250"  # milliseconds: how old the lengths that `list_queues` tells may be
-
-
-class Certificates(NamedTuple):
-    """Files (PEM) of a broker that speaks TLS: who signed, the broker's own certificate, and its key."""
-
-    ca: Path
-    certificate: Path
-    key: Path
-
-
-def why_not() -> str:
-    """Why no node can be started here; empty where one can."""
-    if not (_LIB / "bin" / "rabbitmq-server").is_file():
-        return f"no RabbitMQ server in {_LIB}: apt-get install rabbitmq-server"
-    missing = [name for name in ("erl", "epmd") if shutil.which(name) is None]
-    return f"no {' and no '.join(missing)} on PATH: apt-get install erlang-base" if missing else ""
 
 
 @contextmanager
@@ -97,19 +79,21 @@ class Node:
         if reason:
             raise EnvironmentMissingError(reason)
         self.folder = folder.absolute()
-        self.password = secrets.token_urlsafe(18)
-        self.credentials = self.folder / "netrc"
-        self.port, self.tls_port, self.http_port, self._epmd_port, self._dist_port = _free_ports(5)
-        self._name = f"panorama-{os.getpid()}-{secrets.token_hex(4)}@localhost"
-        self.tls, self._management = tls, management
+        self.port, mapper, distribution, self.tls_port, self.http_port = free_ports(5)
+        ports = Ports(self.port, mapper, distribution, self.tls_port, self.http_port if management else 0)
+        name = f"panorama-{os.getpid()}-{secrets.token_hex(4)}@localhost"
+        self._layout = Layout(self.folder, name, ports, tls, _SETTINGS, _FRESH)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.tls, self.credentials = tls, self.folder / "netrc"
+        self.password = login(self.credentials, USER, ("127.0.0.1", "localhost"))
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
-        self._write_files()
+        self._layout.write(_definitions(self.password))
 
     @property
     def url(self) -> str:
         """Address of its vhost and exchange, without user and password."""
-        return f"amqp://127.0.0.1:{self.port}/{VHOST}/monitoring"
+        return self._layout.url
 
     @property
     def http_url(self) -> str:
@@ -134,9 +118,9 @@ class Node:
         self._start_epmd()
         with (self.folder / "output").open("ab") as output:
             self._server = subprocess.Popen(
-                [_LIB / "bin" / "rabbitmq-server"],
+                self._layout.server,
                 cwd=self.folder,
-                env=self._environment,
+                env=self._layout.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -168,9 +152,9 @@ class Node:
             It fails.
         """
         called = subprocess.run(
-            [_LIB / "bin" / "rabbitmqctl", "-q", "-n", self._name, *words],
+            self._layout.ctl(*words),
             cwd=self.folder,
-            env=self._environment,
+            env=self._layout.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -196,68 +180,17 @@ class Node:
             self._epmd.wait()
             self._epmd = None
 
-    @property
-    def _environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "LANG": "C.UTF-8",
-            "HOME": str(self.folder),
-            "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RUNNING_UNDER_SYSTEMD": "true",  # makes the script become the Erlang machine, whose id is then known
-            "RABBITMQ_NODENAME": self._name,
-            "RABBITMQ_DIST_PORT": str(self._dist_port),
-            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "none"),
-            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "none.config"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
-            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
-            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
-            "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "generated"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} {_QUIET} {_FRESH}",
-        }
-
-    def _write_files(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _private(self.folder / ".erlang.cookie", secrets.token_hex(20), 0o400)
-        _private(
-            self.folder / "netrc",
-            f"machine 127.0.0.1 login {USER} password {self.password}\n"
-            f"machine localhost login {USER} password {self.password}\n",
-        )
-        _private(self.folder / "definitions.json", json.dumps(_definitions(self.password)))
-        (self.folder / "rabbitmq.conf").write_text("\n".join(self._settings()) + "\n", encoding="utf-8")
-        plugins = "rabbitmq_management" if self._management else ""
-        (self.folder / "enabled_plugins").write_text(f"[{plugins}].\n", encoding="utf-8")
-
-    def _settings(self) -> Iterable[str]:
-        yield f"listeners.tcp.1 = 127.0.0.1:{self.port}"
-        yield f"load_definitions = {self.folder / 'definitions.json'}"
-        yield "log.console = true"
-        yield "log.file = false"
-        yield "collect_statistics_interval = 250"
-        yield "disk_free_limit.absolute = 1MB"
-        if self._management:
-            yield "management.tcp.ip = 127.0.0.1"
-            yield f"management.tcp.port = {self.http_port}"
-        if self.tls:
-            yield f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}"
-            yield f"ssl_options.cacertfile = {self.tls.ca}"
-            yield f"ssl_options.certfile = {self.tls.certificate}"
-            yield f"ssl_options.keyfile = {self.tls.key}"
-
     def _start_epmd(self) -> None:
         """Start the port mapper as our own child: one that Erlang starts by itself would outlive us."""
         if self._epmd is None:
             self._epmd = subprocess.Popen(
-                ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"],
+                self._layout.mapper,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        _await(lambda: _listens(self._epmd_port), "epmd", self.folder)
+        _await(lambda: _listens(self._layout.ports.mapper), "epmd", self.folder)
 
     def _await_greeting(self) -> None:
         try:
@@ -309,40 +242,20 @@ def self_signed(folder: Path, host: str = "localhost") -> Certificates:
     return Certificates(ca, certificate, key)
 
 
-def _openssl(*words: str | Path) -> None:
-    called = subprocess.run(["openssl", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if called.returncode:
-        raise ServerError(f"openssl {words[0]}: {called.stderr}")
-
-
 def _definitions(password: str) -> dict[str, object]:
-    """Vhost, user and permissions; password hash as of RabbitMQ's guide "Credentials and Passwords"."""
-    salt = secrets.token_bytes(4)
-    hashed = base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
-    user = {"name": USER, "password_hash": hashed, "hashing_algorithm": "rabbit_password_hashing_sha256"}
+    """An empty vhost, and a user who may do everything everywhere."""
     rights = {"configure": ".*", "write": ".*", "read": ".*"}
     return {
-        "users": [user | {"tags": "administrator"}],
+        "users": [user(USER, password, tags="administrator")],
         "vhosts": [{"name": VHOST}],
         "permissions": [{"user": USER, "vhost": VHOST} | rights],
     }
 
 
-def _private(path: Path, text: str, mode: int = 0o600) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-        file.write(text)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+def _openssl(*words: str | Path) -> None:
+    called = subprocess.run(["openssl", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if called.returncode:
+        raise ServerError(f"openssl {words[0]}: {called.stderr}")
 
 
 def _listens(port: int) -> bool:
@@ -357,7 +270,7 @@ def _greets(port: int) -> bool:
     """Whether an AMQP broker answers there: the port is open before the broker has started."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-            connection.sendall(_GREETING)
+            connection.sendall(GREETING)
             return bool(connection.recv(1))
     except OSError:
         return False

@@ -363,7 +363,7 @@ def test_a_publisher_spools_while_the_broker_is_away_and_a_consumer_comes_back(
 def test_what_a_publisher_left_in_its_spool_is_published_by_the_next(
     consume: Callable[..., Consumer], address: Address, store: Store, tmp_path: Path
 ) -> None:
-    closed = Address("amqp", "127.0.0.1", rabbitmq._free_ports(1)[0], address.vhost, "monitoring", "u", "p")
+    closed = Address("amqp", "127.0.0.1", rabbitmq.free_ports(1)[0], address.vhost, "monitoring", "u", "p")
     with Publisher(closed, tmp_path / "spool", tell=lambda _: None) as publisher:
         publisher.offer("kickstart.inv.online", samples(700))
         assert not publisher.close(0.1)
@@ -388,7 +388,7 @@ def test_a_publisher_that_is_refused_tries_on_until_somebody_mends_it(
 
 
 def test_a_publisher_whose_spool_is_full_says_so(address: Address, tmp_path: Path) -> None:
-    closed = Address("amqp", "127.0.0.1", rabbitmq._free_ports(1)[0], address.vhost, "monitoring", "u", "p")
+    closed = Address("amqp", "127.0.0.1", rabbitmq.free_ports(1)[0], address.vhost, "monitoring", "u", "p")
     with Publisher(closed, tmp_path / "spool", limit_bytes=1000, tell=lambda _: None) as publisher:
         with pytest.raises(SpoolFullError, match="could not be passed on yet"):
             publisher.offer("kickstart.inv.online", samples(100))
@@ -675,7 +675,7 @@ def test_what_pika_says_is_told_in_words(address: Address) -> None:
 
 
 def test_nobody_there_is_told_and_tried_again(address: Address, store: Store, told: list[str]) -> None:
-    port = rabbitmq._free_ports(1)[0]
+    port = rabbitmq.free_ports(1)[0]
     each = Consumer(changed(address, port=port), store, tell=told.append)
     each.start()
     assert each.wait(_PATIENCE) is False

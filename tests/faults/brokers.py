@@ -194,18 +194,21 @@ class Queue:
         self.address = Address.read(self.url, node.credentials)
         self._collectors: list[Collector] = []
 
-    def collect(self, store: Path, *options: str, kill: Kill | None = None) -> Collector:
+    def collect(
+        self, store: Path, *options: str, kill: Kill | None = None, environment: dict[str, str] | None = None
+    ) -> Collector:
         """Start a collector; `kill` says where it shall die."""
         words = ["--broker", self.url, "--credentials", str(self.node.credentials), "--store", str(store), *options]
         output = self.folder / f"collector-{len(self._collectors)}.out"
-        self._collectors.append(Collector(words, arm(self.folder, kill) if kill else {}, output))
+        armed = arm(self.folder, kill) if kill else {}
+        self._collectors.append(Collector(words, armed | (environment or {}), output))
         return self._collectors[-1]
 
-    def consuming(self, store: Path, *options: str) -> Collector:
+    def consuming(self, store: Path, *options: str, environment: dict[str, str] | None = None) -> Collector:
         """Start a collector, and wait until the broker has it as one more consumer."""
         with self.channel() as channel:
             others = consumers(channel)
-            collector = self.collect(store, *options)
+            collector = self.collect(store, *options, environment=environment)
             wait_for(lambda: consumers(channel) > others or not collector.running, "the collector to consume")
         assert collector.running, collector.complaints
         return collector

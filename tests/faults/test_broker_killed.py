@@ -229,7 +229,7 @@ class _Clock(threading.Event):
 
 def pauses(times: int) -> list[float]:
     """Between attempts to reach a broker that is not there [s]."""
-    [port] = rabbitmq._free_ports(1)
+    [port] = rabbitmq.free_ports(1)
     nobody = Address("amqp", "127.0.0.1", port, "v", "monitoring", "u", "p")
     clock = _Clock(times)
     link = _link.Link(nobody, ready=lambda _: None, lost=lambda: None, tell=lambda _: None)

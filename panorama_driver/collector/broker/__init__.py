@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ._address import Address
-from ._topology import takes
+from ._topology import EXCHANGE, declare, takes
 from .consumer import Consumer, Counts
 from .publisher import Publisher
 
-__all__ = ["Address", "Consumer", "Counts", "Publisher", "takes"]
+__all__ = ["EXCHANGE", "Address", "Consumer", "Counts", "Publisher", "declare", "takes"]

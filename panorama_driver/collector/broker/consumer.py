@@ -40,6 +40,8 @@ BODY_LIMIT = 4 << 20
 """A longer message becomes a dead letter [bytes]."""
 HELD_LIMIT = 32 << 20
 """While so much waits for the store, next to nothing is read from the broker [bytes]."""
+STORING = "panorama.collect.storing"
+"""Audit event (`sys.addaudithook`) before a batch is read and committed, with the number of messages."""
 COMMITTED = "panorama.collect.committed"
 """Audit event (`sys.addaudithook`) between commit and acknowledge, with the number of messages."""
 
@@ -309,6 +311,7 @@ class Consumer:
 
     def _write(self) -> None:
         while (batch := self._batches.get()) is not None:
+            sys.audit(STORING, len(batch.records))
             if not self._stored(batch):
                 return
             sys.audit(COMMITTED, len(batch.records))
