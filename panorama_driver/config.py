@@ -48,17 +48,18 @@ class Monitoring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tcp : str
         `auto`: the TCP connections of each job are watched where its kernel tells of them; `off`.
     trace : str
-        `summary`: what fits comes home with the job's own record; `full`: every sample, as an output file of the job.
+        With `engine: pegasus`, how samples come home. `summary`: as many as fit into the job's own record, totals
+        exact; `full`: every one, as an output file of the job.
     online : str or None
-        Where workers send each sample at once: `http(s)://`, `rabbitmq(s)://` (its management interface) or `file://`;
-        no user and password in it.
+        With `engine: pegasus`: where workers send each sample at once, `http(s)://`, `rabbitmq(s)://` (the broker's
+        management interface) or `file://`; no user and password in it.
     broker : str or None
         `amqp(s)://HOST[:PORT]/VHOST/EXCHANGE` that all events are sent to, by Pegasus' monitord or by the server that
         runs the embedded engine; no user and password in it.
     credentials : str or None
-        A netrc file on the submit host, mode 0600, with user and password for `broker`.
+        A netrc file on this machine, mode 0600, with user and password for `broker`.
     worker_credentials : str or None
-        A netrc file at the site, mode 0600, with user and password for `online`.
+        With `engine: pegasus`: a netrc file at the site, mode 0600, with user and password for `online`.
     anomalies : str
         `auto`: the study's server looks for anomalies while workflows run; `off`.
     """
@@ -106,7 +107,8 @@ class SlotGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cores : int
         Cores that jobs may hold at a time.
     cpus : str or None
-        Processors that its jobs are bound to, such as `0-3,8`; all unless told.
+        Processors that its jobs are bound to, with all they start (sched_setaffinity(2)), such as `0-3,8`; all unless
+        told.
     """
 
     cores: int
@@ -157,17 +159,18 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     workflow : str
-        Name of a workflow that comes with the package, or a path.
+        Name of a workflow that comes with the package, or path of a workflow folder.
     responses : dict
-        Name of a response to an expression over metrics, or a place in an output file.
+        Name of a response to an expression over metrics, or a place in an output file; at least one is needed.
     gradients, hessians : dict
-        Name of a response to the place in an output file where the workflow writes its derivatives.
+        Name of a response to the place in an output file where the workflow writes its first, and its second
+        derivatives.
     site : str
-        Name of a site that comes with the package, or a path.
+        Name of a site that comes with the package, or path of a site file.
     site_variables : dict
         Values for variables of the site file, such as `project`; the environment's where they are not here.
     engine : str
-        `local`, the embedded engine, or `pegasus`, through Pegasus' Ensemble Manager.
+        What runs the jobs: `local`, the embedded engine; `pegasus`, Pegasus' Ensemble Manager and HTCondor.
     ensemble : Ensemble
         How the Ensemble Manager treats the study's workflows.
     parameters : dict
@@ -175,7 +178,7 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options : dict
         Values for options of the workflow.
     inputs : str or list of str
-        Folders with raw input files, which are used where they are.
+        Folder, or list of folders, with raw input files, which are used where they are.
     slots : int, str or dict
         Cores that all evaluations of the study share; `auto` is what the machine lets this process use. Or groups of
         slots by name, each a number of cores or a `SlotGroup`; a job runs in one group, which counts as its host.
@@ -186,9 +189,9 @@ class Study(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_failure : OnFailure
         What happens to an evaluation that failed.
     timeout : str or float
-        Longest time of one evaluation, such as `30 min`; waiting for slots counts.
+        Longest time of one evaluation, such as `30 min`; waiting for slots and queues counts.
     idle_timeout : str or float
-        A workflow in which nothing has moved for so long is reported, with the reason that HTCondor gives.
+        With Pegasus: a workflow in which nothing has moved for so long is reported, with HTCondor's reason.
     """
 
     workflow: str

@@ -39,13 +39,13 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     host : str or None
         The host that is avoided, or that the attempt is taken from.
     value, before : int or None
-        How many cores may be used at a time from now on, and before.
+        [cores] that may be used at a time from now on, and before.
     state : str
         `intended` (written down, and perhaps taken), `done`, `failed` or `undone`.
     message : str
         Why it failed, or what came of it.
     t : float
-        When it was written down [s since 1970, UTC].
+        [s since 1970] when it was written down, UTC.
     """
 
     action_id: str

@@ -85,15 +85,15 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     transformation : str or None
         Logical program of the job.
     since : float
-        When it began [s since 1970, UTC, the worker's clock].
+        [s since 1970] when it began, UTC, by the worker's clock.
     found : float
-        Event time of what showed it [s since 1970, UTC]; `found - since` is what the detector needed.
+        [s since 1970] event time of what showed it, UTC; `found - since` is what the detector needed.
     phase : str
         `found`, or `over`: it is as it should be again.
     episode : int
         How many of its kind there had been of the same attempt, host or run.
     confidence : float
-        Share of such findings that would be right, in (0, 1), as far as the history tells.
+        [1] share of such findings that would be right, in (0, 1), as far as the history tells.
     message : str
         What, where and why, in words for a person.
     evidence : tuple of Evidence

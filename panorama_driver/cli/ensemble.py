@@ -41,8 +41,22 @@ def command() -> None:
 
 @command.command("create", short_help="Make an ensemble, or change its limits.")
 @_name
-@click.option("--max-running", type=click.IntRange(1), default=config.MAX_RUNNING, show_default=True, metavar="N")
-@click.option("--max-planning", type=click.IntRange(1), default=config.MAX_PLANNING, show_default=True, metavar="N")
+@click.option(
+    "--max-running",
+    type=click.IntRange(1),
+    default=config.MAX_RUNNING,
+    show_default=True,
+    metavar="N",
+    help="Workflows of it that run at the same time.",
+)
+@click.option(
+    "--max-planning",
+    type=click.IntRange(1),
+    default=config.MAX_PLANNING,
+    show_default=True,
+    metavar="N",
+    help="Workflows of it that are planned at the same time.",
+)
 @_url_option
 @json_option
 def _create(name: str, max_running: int, max_planning: int, url: str | None, as_json: bool) -> None:

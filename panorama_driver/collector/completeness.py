@@ -36,7 +36,7 @@ class SourceCompleteness(msgspec.Struct, frozen=True, kw_only=True):
     events_seen : int
         Came live, by a broker or by HTTP.
     filled_from_disk : int
-        Are known from disk only.
+        Are known from disk only: lost on their way, if anything came live.
     missing : int
         Were taken, since the numbers of the probe's samples have gaps, and are nowhere.
     thinned : int
@@ -75,12 +75,12 @@ class Completeness(msgspec.Struct, frozen=True, kw_only=True):
     wf_uuid : str
         The run.
     watched_live : bool
-        Whether any of its events came by a broker or by HTTP. Where none did, what is on disk was filled in for
-        nothing that was lost.
+        Whether any of its events came by a broker or by HTTP. Where none did, either nothing was sent or all of it was
+        lost, and everything is from disk.
     reconciled : bool
         Whether it was compared with the disk.
     reconciled_at : float or None
-        When it was, for the last time [s since 1970, UTC].
+        [s since 1970] when it was, for the last time, UTC.
     reconciled_from : str or None
         With which file or folder.
     sources : tuple of SourceCompleteness

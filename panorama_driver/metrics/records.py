@@ -30,16 +30,16 @@ class DarshanModule(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     bytes_read, bytes_written, bytes_total : int or None
-        [bytes]
+        [bytes] read, written, and both together, which old payloads tell alone.
     opens, reads, writes, seeks, stats, flushes : int or None
-        Number of calls; of MPI-IO independent, collective, split and nonblocking ones; `flushes` is `fsync` and
-        `fdatasync`, `fflush`, `MPI_File_sync`, `H5Fflush`.
+        [calls] of MPI-IO independent, collective, split and nonblocking ones; `flushes` is `fsync` and `fdatasync`,
+        `fflush`, `MPI_File_sync`, `H5Fflush`.
     read_time, write_time, meta_time, io_time : float or None
         [s] summed over processes and threads, `F_READ_TIME` and so on; `io_time` is all of them.
     read_sizes, write_sizes : tuple of int or None
-        Number of calls that moved 0-100 B, 100 B-1 kB, -10 kB, -100 kB, -1 MB, -4 MB, -10 MB, -100 MB, -1 GB, more.
+        [calls] that moved 0-100 B, 100 B-1 kB, -10 kB, -100 kB, -1 MB, -4 MB, -10 MB, -100 MB, -1 GB, more.
     common_sizes : tuple of (int, int)
-        The most frequent access sizes [bytes], and how often; of each file Darshan keeps four.
+        [bytes, calls] the most frequent access sizes, and how often; of each file Darshan keeps four.
     files, files_read_only, files_write_only, files_read_write : int or None
         Files (data sets of `h5d`), each once however many processes used it, by what was moved.
     files_shared, files_unique : int or None
@@ -107,8 +107,10 @@ class DarshanLustre(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    stripe_sizes, stripe_counts : tuple of int
-        [bytes] and targets a file, each value once.
+    stripe_sizes : tuple of int
+        [bytes] of a stripe, each value once.
+    stripe_counts : tuple of int
+        Targets of a file, each value once.
     osts : tuple of int
         The object storage targets that were used.
     """
@@ -126,10 +128,11 @@ class TcpSummary(msgspec.Struct, frozen=True, kw_only=True):
     connections : int
         Their number.
     bytes : int or None
-        [bytes] of payload in both directions, without what was sent again.
+        [bytes] of payload in both directions, without what was sent again; unknown where a kernel (before Linux 4.19)
+        counts one direction only.
     retransmitted : float or None
-        Segments that were sent again over segments with data, in [0, 1], of the directions of which both are known:
-        the kernel of one end knows what that end sent, and Tstat both.
+        [1] segments that were sent again over segments with data, of the directions of which both are known: the
+        kernel of one end knows what that end sent, and Tstat both.
     rtt : float or None
         [s] mean round trip, weighted by bytes.
     active_time : float
@@ -137,7 +140,7 @@ class TcpSummary(msgspec.Struct, frozen=True, kw_only=True):
     throughput : float or None
         [bytes/s] `bytes / active_time`; None below 1 s of what the probe saw, which misses beginnings.
     confidence : float
-        That all of them are this attempt's, in (0, 1]: the least of any one. 1 where the job's own sockets were seen.
+        [1] that all of them are this attempt's, above 0: the least of any one. 1 where the job's own sockets were seen.
     reasons : dict of str to str
         Why a field is None.
     """
@@ -218,7 +221,8 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     type : str or None
         Pegasus' word for the kind of job: `compute`, `stage-in-tx`, `stage-out-tx`, `create-dir`, `cleanup`, ...
     transformation, host, site : str or None
-        Logical program, short name of the worker in lower case, site of the catalog.
+        Logical program, short name of the worker in lower case (`HOST/GROUP` where slots are in groups), site of the
+        catalog.
     exit_code : int or None
         Exit code of the program; minus the signal where one ended it; negative also if it could not be started.
     signal : int or None
@@ -226,7 +230,7 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     failure : str or None
         Why it failed, in words for a person: what HTCondor, the batch system, the program or its wrapper said.
     cores : int or None
-        Cores asked for.
+        [cores] asked for.
     queue_time : float or None
         [s] start on the worker - submission; the two clocks differ by the hosts' skew.
     held_time : float or None
@@ -239,7 +243,7 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
         [s] of processor time, all processes and threads; `cpu_time` is the sum of the two others, of
         which kickstart's record tells the sum only.
     cpu_utilization : float or None
-        `cpu_time / (wall_time * cores)`; 1 is every core busy all the time.
+        [1] `cpu_time / (wall_time * cores)`; 1 is every core busy all the time.
     peak_memory : int or None
         [bytes] largest resident set. A trace counts all processes at once, kickstart its largest process only.
     peak_memory_below : int or None
@@ -249,9 +253,9 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     chars_read, chars_written : int or None
         [bytes] asked for by read and write calls, cache and pipes included (`rchar`, `wchar`).
     read_calls, write_calls : int or None
-        Number of such calls.
+        [calls] of these two kinds.
     io_wait : float or None
-        [s] waited for block input/output, summed over threads.
+        [s] waited for block input/output, summed over threads; needs the kernel's delay accounting.
     io_time : float or None
         [s] of input and output: `transfer_time` for a staging job, otherwise the sum over processes of Darshan's
         `F_READ_TIME + F_WRITE_TIME + F_META_TIME` of its POSIX and STDIO modules (MPI-IO calls end up in POSIX, and
@@ -356,12 +360,20 @@ class TaskMetrics(msgspec.Struct, frozen=True, kw_only=True):
         The try, and its number in that, from 1.
     task_id : str or None
         Its id in the abstract workflow.
-    transformation, exit_code, wall_time, cpu_time, user_time, system_time, peak_memory, peak_memory_below
-        As of a job, of this program alone.
-    bytes_read, bytes_written, chars_read, chars_written, read_calls, write_calls, io_wait
-        As of a job, of this program alone; unknown where its trace cannot be told from others'.
     start : float or None
         [s since 1970] on the worker.
+    transformation, exit_code : str or None, int or None
+        As of a job, of this program alone.
+    wall_time, cpu_time, user_time, system_time : float or None
+        [s] as of a job, of this program alone.
+    peak_memory, peak_memory_below : int or None
+        [bytes] as of a job, of this program alone.
+    bytes_read, bytes_written, chars_read, chars_written : int or None
+        [bytes] as of a job, of this program alone; unknown where its trace cannot be told from others'.
+    read_calls, write_calls : int or None
+        [calls] likewise.
+    io_wait : float or None
+        [s] likewise.
     reasons, sources : dict of str to str
         Why a field is None; where a field's value came from.
     """
@@ -451,17 +463,23 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
     cpu_time, user_time, system_time : float or None
         [s] sum of processor time.
     cpu_utilization : float or None
-        `cpu_time / core_time`.
+        [1] `cpu_time / core_time`.
     peak_memory : int or None
         [bytes] largest of any one attempt of a compute job.
-    bytes_read, bytes_written, chars_read, chars_written, read_calls, write_calls, io_wait : int, float or None
-        [bytes], [calls], [s] sums over compute jobs; what staging jobs move is `bytes_transferred`.
+    bytes_read, bytes_written, chars_read, chars_written : int or None
+        [bytes] sums over compute jobs; what staging jobs move is `bytes_transferred`.
+    read_calls, write_calls : int or None
+        [calls] sums over compute jobs.
+    io_wait : float or None
+        [s] sum over compute jobs.
     io_time : float or None
-        [s] sum over compute and staging jobs.
+        [s] sum over compute and staging jobs; needs Darshan's records of the compute jobs.
     darshan : DarshanSummary or None
-        All Darshan logs of compute jobs; None as soon as one attempt that ran lacks it.
+        All Darshan logs of compute jobs, a file that several jobs used counted once; None as soon as one attempt that
+        ran lacks it.
     bytes_transferred, bytes_staged : int or None
-        [bytes] sums over staging jobs and whatever else has transfer records.
+        [bytes] sums over staging jobs and whatever else has transfer records; a link moves none and puts its
+        file in place.
     critical_path : float or None
         [s] longest chain along the job edges, a job weighing the sum of `queue_time + wall_time` of its attempts.
     critical_path_jobs : tuple of str or None
@@ -470,17 +488,18 @@ class WorkflowMetrics(msgspec.Struct, frozen=True, kw_only=True):
         [s] longest chain, a job weighing the `wall_time` of its last attempt: no queue, no failure, no other job in
         the way.
     efficiency : float or None
-        `ideal_makespan / makespan`, the inverse of the schedule length ratio of Topcuoglu, Hariri and Wu,
+        [1] `ideal_makespan / makespan`, the inverse of the schedule length ratio of Topcuoglu, Hariri and Wu,
         doi:10.1109/71.993206; whatever delays the chain, queue, retry, full slots, workflow system, lowers it.
         Only of a run that succeeded.
     parallel_efficiency : float or None
-        `core_time / (active_time * slots)`, only where the number of slots [cores] is known.
+        [1] `core_time / (active_time * slots)`, only where the number of slots [cores] is known, from the engine or as
+        given to `correlate`.
     j_s, j_f : float or None
-        Succeeded and failed attempts over those that ended.
+        [1] succeeded and failed attempts over those that ended.
     t_s, t_f : float or None
         [s] mean `local_time` (else `wall_time`) of succeeded and of failed attempts; 0 by definition if there is none.
     o_1_s : float or None
-        Succeeded jobs over all jobs. These five are the features of doi:10.1109/HPEC43674.2020.9286139.
+        [1] succeeded jobs over all jobs. These five are the features of doi:10.1109/HPEC43674.2020.9286139.
     jobs : tuple of JobMetrics
         By job id.
     unmatched : int
@@ -610,7 +629,7 @@ class TransferMetrics(msgspec.Struct, frozen=True, kw_only=True):
         [s since 1970]; of a task that is not over, the end is that of the last that is known of it. A log tells of a
         file only when it began.
     duration : float or None
-        [s]
+        [s] `end - begin`.
     files : int or None
         Number of files.
     size, bytes_transferred : int or None
@@ -673,9 +692,9 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     read_calls, write_calls : tuple of float or None
         [calls] in the bin.
     cpu_utilization : tuple of (float or None) or None
-        CPU seconds over (cores x seconds observed) in the bin; None in bins where nothing was observed.
+        [1] CPU seconds over (cores x seconds observed) in the bin; None in bins where nothing was observed.
     threads, procs : tuple of float or None
-        [count] largest in the bin, summed over processes that were traced; 0 where none was.
+        Largest number in the bin, summed over processes that were traced; 0 where none was.
     rss : tuple of float or None
         [bytes] resident memory, likewise.
     reasons : dict of str to str

@@ -61,11 +61,11 @@ class SiteNotes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retries : int
         How often a failed job is tried again in the same run.
     data_configuration : str
-        `sharedfs`, `condorio` or `nonsharedfs`.
+        How jobs come to their files: goes to `pegasus.properties`.
     engines : tuple of str
         Engines that can run jobs there.
     this_machine : bool
-        Programs are looked up on this machine's PATH; otherwise only in `software`.
+        Programs are also looked for on this machine's PATH; otherwise only in `software`.
     software : dict
         Name of a program to its path at the site.
     python : str or None

@@ -33,7 +33,7 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     type : str
-        `float`, `int`, `str` or `bool`.
+        Kind of its value.
     default : scalar
         Its value where nobody gives another.
     unit : str
@@ -63,13 +63,15 @@ class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     program : str or None
-        Name of a program that the site may have.
+        Name of an installed program: looked for in the site's `software`, and on PATH if the site is this machine.
     script : str or None
-        A program of the workflow folder's own, as a path below it.
+        A program of the workflow folder's own, as a path below it; its first line begins with `#!` and is replaced by
+        the site's Python.
     packages : list of str
-        Python modules that the script imports.
+        Python modules that the script imports; if one is missing, the next candidate is tried.
     needs : list of str
-        Programs of the site that the script starts itself; it finds them on its PATH.
+        Programs of the site that the script starts itself, looked for as `program` is: their folders come first on its
+        PATH; if one is missing, the next candidate is tried.
     """
 
     program: str | None = None
@@ -84,7 +86,13 @@ class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Transformation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The candidates of a transformation, in the order of preference."""
+    """Who can do the work of a transformation.
+
+    Attributes
+    ----------
+    candidates : list of Candidate
+        In the order of preference: the first that the site has is used, and `bundle.json` records which.
+    """
 
     candidates: list[Candidate]
 
@@ -95,11 +103,11 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     cores : int
-        Cores it keeps busy.
+        Cores it keeps busy; also its `OMP_NUM_THREADS`.
     memory : int or None
         Memory [MB].
     runtime : int or None
-        Longest run time [s].
+        Longest run time of an attempt [s].
     nodes : int or None
         Nodes of a batch system.
     diskspace : int or None
@@ -121,15 +129,16 @@ class WorkflowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name, title : str
         What it is called, and what it does.
     transformations : dict
-        Candidates by transformation.
+        Name of a transformation to its `Transformation`.
     parameters, options : dict
-        What a study may vary, and what it sets once.
+        Name to a `Parameter`: what Dakota may vary, and what a study sets once.
     resources : dict
-        What jobs need, by set and by job or transformation.
+        Name of a set (a site chooses one; `local` is usual) to id or transformation of a job to its `Resources`.
     published : dict
         Values of parameters and options at the scale that was published.
     properties : dict
-        Properties of Pegasus, each a template over parameters and options; one that comes out empty is left out.
+        Properties of Pegasus (`pegasus.NAME` or `dagman.NAME`), each a template over parameters and options; one that
+        comes out empty is left out.
     """
 
     name: str

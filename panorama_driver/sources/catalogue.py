@@ -30,7 +30,7 @@ class Stampede(msgspec.Struct, frozen=True, kw_only=True):
     dax, dag, submit_dir, submit_hostname, wf_user, pegasus_version : str or None
         Files, place, owner and planner of the run.
     wf_ts : int or None
-        When it was planned [s since 1970].
+        [s since 1970] when it was planned.
     """
 
     xwf_id: str

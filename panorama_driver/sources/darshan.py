@@ -70,9 +70,11 @@ class ModuleReport(msgspec.Struct, frozen=True, kw_only=True):
     times : dict of str to float
         [s] `F_READ_TIME`, `F_WRITE_TIME`, `F_META_TIME`, summed over files and ranks.
     common_sizes : tuple of (int, int)
-        Access size [bytes] and how often, the most frequent ones, of the four that Darshan keeps of each file.
-    agg_time, agg_perf : float or None
-        [s] of the slowest rank and [MiB/s]: `agg_time_by_slowest` and `agg_perf_by_slowest` of darshan-util.
+        [bytes, calls] access sizes and how often, the most frequent ones, of the four that Darshan keeps of each file.
+    agg_time : float or None
+        [s] of the slowest rank: `agg_time_by_slowest` of darshan-util.
+    agg_perf : float or None
+        [MiB/s] over that time: its `agg_perf_by_slowest`.
     unique_time, shared_time : float or None
         [s] the parts of `agg_time` in files of one rank and of several.
     slowest_rank : int or None
@@ -82,7 +84,7 @@ class ModuleReport(msgspec.Struct, frozen=True, kw_only=True):
     files_total : int
         How many there are, should not all be listed.
     total_bytes : int or None
-        Read and written together, where a payload tells no more.
+        [bytes] read and written together, where a payload tells no more.
     partial : bool
         Whether Darshan ran out of memory for its records, so that all of this is a lower bound.
     """

@@ -70,14 +70,16 @@ class Trace(Origin, frozen=True, kw_only=True):
     rank : int
         Of an MPI process.
     utime, stime, iowait : float
-        [s] processor time and waiting for block devices, so far.
+        [s] processor time and waiting for block devices, so far, of all processes; `iowait` is null where the kernel's
+        delay accounting is off.
     vm, rss : int
         [kB] of address space and memory now.
     procs, threads : int
         Now; kickstart counts itself, one process of two threads.
     runtime, rundelay : float
         [s] on a processor, and ready to run but without one, so far: of the first thread of each process, as
-        `/proc/PID/schedstat` tells it. Only our probe's, like the next three.
+        `/proc/PID/schedstat` tells it; null where the kernel does not (`CONFIG_SCHED_INFO`). Only our probe's, like the
+        next three.
     running, blocked, stopped : int
         Processes in the states R, D (an uninterruptible wait: storage), and T (stopped by a signal) now, by their first
         thread; the others sleep.
@@ -93,16 +95,24 @@ class Trace(Origin, frozen=True, kw_only=True):
         Instructions in all, loads, stores, floating point instructions and operations, so far; only with PAPI.
     l1misses, l2misses, l3misses : int
         Cache misses so far; only with PAPI.
-    seq, interval, final : int, float, bool
-        Number of our probe's record from 0, what was asked for [s], and whether it is the last.
-    exitcode_raw, start_ts, dur : int, float, float
-        Of the last: raw wait status, start [s since 1970], length [s].
-    maxrss, maxrss_below : int
-        Of the last [kB]: of the largest process, or that it was less than this.
+    seq, final : int, bool
+        Number of our probe's record from 0, and whether it is the last.
+    interval : float
+        [s] between two records, as it was asked for.
+    exitcode_raw : int
+        Of the last: raw wait status.
+    start_ts : float
+        [s since 1970] of the last: start.
+    dur : float
+        [s] of the last: how long it ran.
+    maxrss : int
+        [kB] of the last: resident memory of the largest process; null where it is below what the probe's own fork had.
+    maxrss_below : int
+        [kB] of the last: in place of a `maxrss` that is null, it was less than this.
     rusage_utime, rusage_stime : float
-        Of the last [s]: as wait4(2) tells.
+        [s] of the last: processor time, as wait4(2) tells.
     problems : list of str
-        Of the last: what could not be observed.
+        Of the last: what could not be observed, in words.
     """
 
     pid: int | None = None

@@ -54,7 +54,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     decided_by : str
         Which source told the end of its workflow: `engine`, `dagman` or `manager`.
     started, ended : float or None
-        When it was received and when it ended [s since 1970].
+        [s since 1970] when it was received, and when it ended.
     """
 
     key: str

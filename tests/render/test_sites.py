@@ -257,8 +257,8 @@ def test_a_site_and_each_of_its_variables_are_documented(name: str) -> None:
 
 
 def test_the_reference_lists_the_names_that_the_environment_may_use() -> None:
-    page = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
-    told = dict(re.findall(r"^\| `(\w+)` \| ((?:`\w+`(?:, )?)+)", page.partition("### Variables")[2], re.MULTILINE))
+    page = (ROOT / "docs/reference/site-files.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| ((?:`\w+`(?:, )?)+)", page.partition("## Variables")[2], re.MULTILINE))
     assert {name: tuple(re.findall(r"`(\w+)`", words)) for name, words in told.items()} == CONVENTIONS
 
 
