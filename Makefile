@@ -17,7 +17,8 @@ run: $(VENV)/.run
 	@$(BIN)/panorama study --serve $(STUDY)
 
 test: $(VENV)/.test .pegasus/.made .opensearch/.made lint
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not measures"
+	$(BIN)/python -m pytest -m "measures and not long"
 
 nightly: $(VENV)/.test .pegasus/.made .opensearch/.made lint
 	$(BIN)/python -m pytest

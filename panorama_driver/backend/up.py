@@ -263,6 +263,7 @@ def _alone(folder: Path) -> Iterator[None]:
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _take(lock, folder)
+        (folder / _STATE).unlink(missing_ok=True)  # of one that was killed: nobody shall take it for ours
         yield
     finally:
         os.close(lock)

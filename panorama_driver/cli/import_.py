@@ -46,8 +46,9 @@ _DEFAULT = "panorama.db"
 def command(paths: tuple[Path, ...], store: str | None, target: Path | None, format_: str, as_json: bool) -> int:
     """Take in repositories, or what other tools wrote; what is known already is not taken twice.
 
-    Every file of a repository is checked against its SHA-256 first, and every event against its identity. Events keep
-    when and how they first came in. What is no event is kept with its reason: `panorama deadletters` lists it.
+    Every file that is taken in is checked against its SHA-256 first, and every event against its identity; a
+    repository's tables are made anew of the events. Events keep when and how they first came in. What is no event is
+    kept with its reason: `panorama deadletters` lists it.
 
     \b
     Examples:

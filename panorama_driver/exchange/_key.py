@@ -46,7 +46,7 @@ class Key:
 
 
 def key_file(path: Path) -> Key:
-    """The key in a file; where there is none, a new one of 256 random bits, of mode 0600.
+    """The key in a file; where there is none, a new one of 256 random bits, of mode 0600, in a folder that is made too.
 
     Raises
     ------
@@ -62,10 +62,13 @@ def key_file(path: Path) -> Key:
                 raise UsageError(f"{path}: others may read this key: chmod 600 {path}")
             return Key(file.read(_MOST).strip())
     except OSError as problem:
-        raise EnvironmentMissingError(f"{path}: the key cannot be read: {problem.strerror or problem}") from None
+        raise EnvironmentMissingError(
+            f"{path}: the key cannot be read or made: {problem.strerror or problem}"
+        ) from None
 
 
 def _make(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

@@ -103,21 +103,27 @@ class _Merging:
 
 
 def _keep_longer(there: Path, other: Path, folder: Path) -> None:
-    """Of two states of a journal the later one; study.yml and study.in are those of the later one too.
+    """Of two states of each journal the later one; study.yml and study.in are those of the study's later one.
 
     Raises
     ------
     UsageError
         They are of different histories.
     """
-    ours, theirs = ((home / STUDY_FILES["journal.jsonl"]).read_bytes() for home in (there, other))
-    if ours.startswith(theirs):
-        return
-    if not theirs.startswith(ours):
+    later = {name: _is_later(there / where, other / where, folder) for name, where in STUDY_FILES.items()}
+    for name, where in STUDY_FILES.items():
+        if later[name if name.endswith(".jsonl") else "journal.jsonl"] and (other / where).is_file():
+            shutil.copyfile(other / where, there / where)
+
+
+def _is_later(there: Path, other: Path, folder: Path) -> bool:
+    """Whether a journal goes further than another; one that is not there has not begun."""
+    if there.suffix != ".jsonl":
+        return False
+    ours, theirs = (path.read_bytes() if path.is_file() else b"" for path in (there, other))
+    if not (ours.startswith(theirs) or theirs.startswith(ours)):
         raise UsageError(
-            f"{folder}: study {there.name} went on in another way than in the repositories before; "
+            f"{folder}: {there.relative_to(there.parents[2])} went on in another way than in the repositories before; "
             "they cannot be put together"
         )
-    for name in STUDY_FILES.values():
-        if (other / name).is_file():
-            shutil.copyfile(other / name, there / name)
+    return len(theirs) > len(ours)

@@ -26,7 +26,7 @@ from . import _words as words
 from ._key import Key
 
 _LONGEST = 1024  # characters of a name
-_KEPT = 1 << 16  # texts remembered
+_KEPT, _SHORT = 1 << 16, 256  # texts remembered, and the longest of them [characters]
 _QUOTED = re.compile(r"%[0-9A-Fa-f]{2}")
 _ASCII = "".join(map(chr, range(128)))
 
@@ -46,13 +46,13 @@ class Pseudonyms:
         self._users: set[str] = set()
         self._places: set[str] = set()
         self._public: set[str] = set()
-        self._seen = functools.lru_cache(_KEPT)(self._look_into)
+        self._short_seen = functools.lru_cache(_KEPT)(self._look_into)
         self._forget()
 
     def _forget(self) -> None:
         """What was made of texts is wrong as soon as another name is known."""
         self._patterns: tuple[re.Pattern[str], re.Pattern[str] | None] | None = None
-        self.text = functools.lru_cache(_KEPT)(self._unquoted)
+        self._short_text = functools.lru_cache(_KEPT)(self._unquoted)
 
     # Learning
 
@@ -99,6 +99,9 @@ class Pseudonyms:
         elif words.PATH_KEYS.fullmatch(key):
             self.place(value)
 
+    def _seen(self, text: str) -> None:
+        (self._short_seen if len(text) <= _SHORT else self._look_into)(text)
+
     def _look_into(self, text: str) -> None:
         if "%" in text:
             text = unquote(text, errors="replace")
@@ -114,6 +117,10 @@ class Pseudonyms:
             self._forget()
 
     # Replacing
+
+    def text(self, text: str) -> str:
+        """A text with pseudonyms."""
+        return (self._short_text if len(text) <= _SHORT else self._unquoted)(text)
 
     def event(self, event: Event) -> Event:
         """The event with pseudonyms."""

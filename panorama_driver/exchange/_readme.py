@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
+from ._times import utc
 from .records import Manifest, Study
 
 _READING = """## Reading it
@@ -62,7 +62,8 @@ def _tables(manifest: Manifest) -> Iterator[str]:
 
 
 def _day(study: Study) -> str:
-    return "" if study.first is None else datetime.fromtimestamp(study.first, UTC).date().isoformat()
+    first = utc(study.first)
+    return "" if first is None else first.date().isoformat()
 
 
 def _line(text: str) -> str:

@@ -16,24 +16,28 @@ _NAME = (
     r"(?:passw(?:or)?d|passphrase|secret(?:[_-]?(?:access[_-]?)?key)?|api[_-]?key"
     r"|(?:(?:access|auth|refresh)[_-]?)?token)"
 )
+_NAMED = rf"(?:(?:\b|_|-|(?-i:(?<=[a-z0-9])(?=[AST]))){_NAME}|passw(?:or)?d|passphrase)"
+"""That name as the end of a longer one: `db_token`, `clientSecret`, `PGPASSWORD`."""
+_PRIVATE_KEY = re.compile(
+    r"(?P<before>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?P<secret>.*?)(?=-----END|\Z)", re.IGNORECASE | re.DOTALL
+)
 _PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"(?P<before>\b[a-z][a-z0-9+.-]*://[^\s/:@\"']*:)(?P<secret>[^\s/@\"']+)(?=@)",
+        r"(?P<before>\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@\"']*:)(?P<secret>[^\s/@\"']+)(?=@)",
         r"(?P<before>\bauthorization\s*[:=]\s*[\"']?(?:(?:basic|bearer|digest)\s+)?)(?P<secret>[^\s\"',;&]+)",
         r"(?P<before>\bbearer\s+)(?P<secret>[a-z0-9._~+/=-]{16,})",
-        rf"(?P<before>(?:\b|_|-){_NAME}[\"']?\s*[=:]\s*[\"']?)(?P<secret>[^\s\"',;&]{{4,}})",
-        rf"(?P<before>--?(?:[a-z0-9]+-)*{_NAME}\s+)(?P<secret>[^\s\"'-][^\s\"']{{3,}})",
+        rf"(?P<before>{_NAMED}[\"']?\s*[=:]\s*[\"']?)(?P<secret>[^\s\"',;&]{{4,}})",
+        rf"(?P<before>--?[a-z0-9-]{{0,40}}?{_NAME}\s+)(?P<secret>[^\s\"'-][^\s\"']{{3,}})",
         r"(?P<before>[?&](?:x-amz-signature|x-amz-security-token|sig|signature)=)(?P<secret>[^\s\"'&]+)",
-        r"(?P<before>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?P<secret>.*?)(?=-----END|\Z)",
     )
 )
-_PATTERNS = (*_PATTERNS[:-1], re.compile(_PATTERNS[-1].pattern, re.IGNORECASE | re.DOTALL))
 _HINTS = re.compile(
     r"://[^\s/]*@|passw|passphrase|secret|api.?key|token|authorization|bearer|signature|[?&]sig=|private key",
     re.IGNORECASE,
 )
-_KEYS = re.compile(rf"(?:.*[_.-])?{_NAME}", re.IGNORECASE)
+_KEYS = re.compile(rf"{_NAMED}\Z", re.IGNORECASE)
+_OPTION = re.compile(rf"--?[a-z0-9-]{{0,40}}?{_NAME}", re.IGNORECASE)
 
 
 def redacted(text: str) -> str:
@@ -41,8 +45,17 @@ def redacted(text: str) -> str:
     if not _HINTS.search(text):
         return text
     for pattern in _PATTERNS:
-        text = pattern.sub(lambda found: f"{found['before']}{LEFT_OUT}", text)
-    return text
+        text = pattern.sub(_left_out, text)
+    return without_private_keys(text)
+
+
+def without_private_keys(text: str) -> str:
+    """A text without private keys (PEM), which go over many lines."""
+    return _PRIVATE_KEY.sub(_left_out, text)
+
+
+def _left_out(found: re.Match[str]) -> str:
+    return f"{found['before']}{LEFT_OUT}"
 
 
 def without_secrets(value: Any) -> Any:
@@ -54,7 +67,7 @@ def without_secrets(value: Any) -> Any:
             new = {key: _of_key(key, each) for key, each in value.items() if isinstance(each, _MAY)}
             return value if all(each is value[key] for key, each in new.items()) else value | new
         case list():
-            items = [without_secrets(each) for each in value]
+            items = [_of_item(before, each) for before, each in zip([None, *value], value, strict=False)]
             return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
 
@@ -68,6 +81,13 @@ def _of_key(key: str, value: Any) -> Any:
     return without_secrets(value)
 
 
+def _of_item(before: Any, value: Any) -> Any:
+    """One of a list, which may be the words of a command."""
+    if isinstance(value, str) and isinstance(before, str) and _OPTION.fullmatch(before):
+        return LEFT_OUT
+    return without_secrets(value)
+
+
 @functools.lru_cache(4096)
 def _says_secret(key: str) -> bool:
-    return _KEYS.fullmatch(key) is not None
+    return _KEYS.search(key) is not None

@@ -25,7 +25,7 @@ from ._events import bury_all, put_all
 from ._key import Key
 from ._layout import STUDY_FILES, identity, make_private, place
 from ._names import Pseudonyms
-from ._secrets import redacted, without_secrets
+from ._secrets import redacted, without_private_keys, without_secrets
 from .records import Progress, Software, Source, Study
 
 _MOST_TEXT = 16 << 20  # bytes of study.yml and study.in
@@ -63,7 +63,7 @@ def stage(sources: Sequence[Source], folder: Path, key: Key | None, progress: Pr
     names = None if key is None else _learnt(sources, key, progress)
     found: list[Staged] = []
     for each in sources:
-        found.append(_Copy(each, names, progress).into(folder, {one.study.id for one in found}))
+        found.append(_Copy(each, names, progress).into(folder, {one.study.id.casefold() for one in found}))
     return found
 
 
@@ -158,7 +158,7 @@ class _Copy:
         key = next((step["key"] for step in _lines(steps or b"") if isinstance(step.get("key"), str)), "")
         name = self._text(self.source.name)
         own = chosen = identity(name, known[0].wf_uuid if known else key)
-        while chosen in taken:
+        while chosen.casefold() in taken:
             chosen = f"{own}-{len(taken) + 1}"
         return Study(id=chosen, name=name, kind="store" if self.source.home is None else "study")
 
@@ -209,7 +209,7 @@ class _Copy:
         return changed
 
     def _document(self, text: bytes) -> bytes:
-        lines = text.decode("utf-8", "surrogateescape").split("\n")
+        lines = without_private_keys(text.decode("utf-8", "surrogateescape")).split("\n")
         return "\n".join(self._text(redacted(line)) for line in lines).encode("utf-8", "surrogateescape")
 
     def _text(self, text: str) -> str:

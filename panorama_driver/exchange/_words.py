@@ -41,18 +41,18 @@ PATH_KEYS = re.compile(r"(?:.*_)?(?:dir|directory|path|file|exe|executable|cwd|p
 PUBLIC_KEYS = frozenset({"lfn_id", "lfn", "filename", "transformation", "xformation"})
 
 IN_PATH = r"[^\s\"'<>|:;,()\[\]{}=&?*#%\\`$@]"
-_LABELS = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+"
+_LABELS = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,40}"
 _ENDS = "edu|gov|org|com|net|mil|int|local|lan|internal|localdomain|arpa|example"
 SIGHTS = (
-    r"(?P<url>\b[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>|,;()\[\]{}\\`]*)"
-    r"|(?P<mail>[A-Za-z0-9._+-]+@[A-Za-z0-9][A-Za-z0-9.-]*)"
+    r"(?P<url>\b[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s\"'<>|,;()\[\]{}\\`]*)"
+    r"|(?P<mail>[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9][A-Za-z0-9.-]*)"
     rf"|(?P<path>(?<![A-Za-z0-9_./~*-])/{IN_PATH}+)"
     r"|(?P<ip>(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])|(?<![\w:])(?:[0-9a-f]{0,4}:){4,7}[0-9a-f]{0,4}(?![\w:]))"
     rf"|(?P<fqdn>\b{_LABELS}(?:{_ENDS})\b(?!\())"
 )
-"""What is a name at sight."""
+"""What is a name at sight. Each part has a bound, as RFC 1035 and 5321 have them: else a long word takes hours."""
 URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:(?P<user>[^/@]*)@)?(?P<host>\[[^\]]*\]|[^/:?#]*)(?P<port>:\d+)?"
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30}://)(?:(?P<user>[^/@]*)@)?(?P<host>\[[^\]]*\]|[^/:?#]*)(?P<port>:\d+)?"
     r"(?P<path>[^?#]*)(?P<rest>.*)",
     re.DOTALL,
 )
@@ -62,6 +62,8 @@ HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:-]*")
 
 _SHORT = 5
 """Names of fewer letters are found where they are words, longer ones inside of words as well."""
+_DEEPEST = 64
+"""Letters of a name that the tree of all names has a level each for: neither Python nor `re` takes any number."""
 
 
 def is_address(name: str) -> bool:
@@ -82,8 +84,10 @@ def any_of(names: Iterable[str]) -> str | None:
     return "|".join(parts) or None
 
 
-def _trie(names: Iterable[str], after: str = "") -> str:
+def _trie(names: Iterable[str], after: str = "", depth: int = 0) -> str:
     """The names as one expression in which no two alternatives begin alike; `node1` is not found in `node10`."""
+    if depth == _DEEPEST:
+        return _flat(names, after)
     tails: dict[str, list[str]] = {}
     ends = False
     for name in names:
@@ -91,7 +95,17 @@ def _trie(names: Iterable[str], after: str = "") -> str:
             tails.setdefault(name[0], []).append(name[1:])
         else:
             ends = True
-    parts = [re.escape(first) + _trie(rest, first) for first, rest in sorted(tails.items())]
+    parts = [re.escape(first) + _trie(rest, first, depth + 1) for first, rest in sorted(tails.items())]
     if ends:
-        parts.append(r"(?!\d)" if after.isdigit() else "")
+        parts.append(_end(after))
     return f"(?:{'|'.join(parts)})" if len(parts) > 1 else parts[0]
+
+
+def _flat(names: Iterable[str], after: str) -> str:
+    """The same of what is left of names that go on for long, the longest first."""
+    parts = [re.escape(name) + _end(name[-1:] or after) for name in sorted(names, key=lambda n: (-len(n), n))]
+    return f"(?:{'|'.join(parts)})"
+
+
+def _end(after: str) -> str:
+    return r"(?!\d)" if after.isdigit() else ""

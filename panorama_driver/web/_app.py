@@ -81,12 +81,12 @@ class Application:
         inner.router.redirect_slashes = False
         self._open = token is None
         self._begun: set[asyncio.Future[Any]] = set()
-        access = Access(inner, token=token, root_path=root_path, hosts=hosts, public=public is not None)
-        self._outermost: ASGIApp = access if public is None else Limiter(access, public)
+        behind: ASGIApp = inner if public is None else Limiter(inner, public)
+        self._access = Access(behind, token=token, root_path=root_path, hosts=hosts, public=public is not None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        await self._outermost(scope, receive, send)
+        await self._access(scope, receive, send)
 
     def close(self) -> None:
         """Wait for what is being read, once no event loop serves it any more."""

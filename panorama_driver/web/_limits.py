@@ -78,7 +78,7 @@ class Limiter:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or have it answered."""
-        if scope["type"] != "http" or scope["path"].endswith(_FREE):
+        if scope["type"] != "http" or scope["path"] == _FREE:
             return await self._app(scope, receive, send)
         client = self._client(address(scope))
         wait = self._wait(client)
@@ -88,7 +88,7 @@ class Limiter:
         return await self._counted(client, scope, receive, send)
 
     async def _counted(self, client: _Client, scope: Scope, receive: Receive, send: Send) -> None:
-        live = scope["path"].endswith(_LIVE)
+        live = scope["path"] == _LIVE
         if (client.streams >= self._limits.streams) if live else (client.answers >= self._limits.answers):
             words = "so many requests from your address are being answered that this one must wait for one of them"
             return await problem(429, words, {"Retry-After": "1"})(scope, receive, send)

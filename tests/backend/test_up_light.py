@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from panorama_driver.backend import rabbitmq
 from panorama_driver.backend._up_settings import Asked, settle
+from panorama_driver.backend.up import opened, state_of
 from panorama_driver.cli.up import command
 from panorama_driver.errors import EnvironmentMissingError, UsageError
 from panorama_driver.probe import PROBE
@@ -52,6 +53,14 @@ def post(up: Up, number: int) -> None:
             return False
 
     wait(taken, "the collector to take an event")
+
+
+def test_what_one_that_was_killed_has_left_is_not_taken_for_the_next(tmp_path: Path) -> None:
+    told = {"state": "running", "pid": 1, "host": "h", "since": 1.0, "folder": "f", "store": "s"}
+    text = json.dumps(told | {"monitoring": {}, "dashboard": "", "link": "", "parts": []})
+    (tmp_path / "state.json").write_text(text)
+    with opened(tmp_path, Asked(broker=False, dashboard=False)):
+        assert state_of(tmp_path) is None
 
 
 def test_without_a_broker_the_collector_is_killed_and_nothing_taken_is_lost_or_doubled(light: Up) -> None:

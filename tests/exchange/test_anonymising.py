@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -232,6 +234,38 @@ def test_a_name_that_was_learned_is_in_no_text_whatever_stands_around_it(around:
     names = pseudonyms(hostname=name) if name[0] != "a" else pseudonyms(user=name)
     assert name not in names.text(f"{around} {name} {around}")
     assert name not in json.dumps(names.value({"a": [{f"x {name}": around}, name]}))
+
+
+@pytest.mark.parametrize("piece", ["a", "a.", "a-", "a+", "a@"])
+def test_a_text_that_was_made_to_take_long_takes_no_longer_than_others(piece: str) -> None:
+    names, text = pseudonyms(), "x ://" + piece * 50_000
+    begin = time.process_time()
+    names.look(text)
+    names.text(text)
+    assert time.process_time() - begin < 10.0
+
+
+def test_names_of_any_length_are_learned_and_replaced() -> None:
+    long = "node" + "h7" * 500
+    names = pseudonyms(hostname=long)
+    for length in range(1, 300):
+        names.user("q" * length)
+    found = names.text(f"on {long} and {'q' * 299} and {'q' * 66}, {long}7")
+    assert "qq" not in found
+    assert found.count(long) == 1  # another host
+
+
+def test_long_texts_are_not_kept_in_memory() -> None:
+    names = pseudonyms()
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            text = f"{number} " + "line of output\n" * 1000
+            names.look(text)
+            names.text(text)
+        assert tracemalloc.get_traced_memory()[0] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_key_is_for_its_owner_alone_and_never_stored(tmp_path: Path) -> None:

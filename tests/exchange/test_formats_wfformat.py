@@ -240,6 +240,8 @@ def test_names_stay_apart_when_their_characters_are_replaced() -> None:
     assert list(found) == names
     assert len(set(found.values())) == len(names)
     assert found["a_b"] != found["a b"]
+    many = {f"f{number}.dat": f"f{number}.dat" for number in range(100_000)}
+    assert wfformat.identifiers(many) == many  # soon: a run may have as many files
 
 
 def test_a_store_without_a_job_is_told(tmp_path: Path) -> None:

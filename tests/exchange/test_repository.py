@@ -250,6 +250,49 @@ def test_studies_that_went_on_in_two_ways_are_not_merged(tmp_path: Path) -> None
     assert not (tmp_path / "both").exists()
 
 
+def test_studies_without_a_journal_are_merged_and_the_later_journal_of_actions_is_kept(tmp_path: Path) -> None:
+    home = tmp_path / "mine"
+    (home / FOLDER).mkdir(parents=True)
+    (home / "study.yml").write_text("workflow: parabola\nsite: local\n")
+    with open_store(home / FOLDER / "store.db") as store:
+        store.put([Event(kind="stampede.xwf.meta", wf_uuid="w", fields={"key": "a"})])
+    exported(tmp_path / "early", study_source(home))
+    (home / FOLDER / "actions.jsonl").write_text('{"t":1.0}\n')
+    exported(tmp_path / "late", study_source(home))
+    for names in (("early", "late"), ("late", "early")):
+        merge([tmp_path / name for name in names], tmp_path / "-".join(names))
+        [made] = restore(tmp_path / "-".join(names), tmp_path / f"of-{names[0]}")
+        assert (made / FOLDER / "actions.jsonl").read_text() == '{"t":1.0}\n'
+
+
+def test_the_same_run_under_names_that_differ_in_case_makes_two_studies(tmp_path: Path) -> None:
+    event = Event(kind="stampede.xwf.meta", wf_uuid="w", fields={"key": "a"})
+    for name in ("one.db", "two.db"):
+        with open_store(tmp_path / name) as store:
+            store.put([event])
+    exported(tmp_path / "r", Source("Study", str(tmp_path / "one.db")), Source("study", str(tmp_path / "two.db")))
+    assert len(read_manifest(tmp_path / "r").studies) == 2
+
+
+@pytest.mark.parametrize("ts", [1e18, -1e18, float("inf")])
+def test_events_of_no_time_of_this_era_are_exported(ts: float, tmp_path: Path) -> None:
+    with open_store(tmp_path / "s.db") as store:
+        store.put([Event(kind="stampede.xwf.meta", wf_uuid="w", ts=ts, fields={"key": "a"})])
+    exported(tmp_path / "r", Source("s", str(tmp_path / "s.db")))
+    assert "1970" not in (tmp_path / "r" / "README.md").read_text()
+
+
+def test_a_private_key_in_study_yml_is_left_out_to_its_last_line(tmp_path: Path) -> None:
+    home = small_study(tmp_path / "mine", 1)
+    with (home / "study.yml").open("a") as file:
+        file.write("k: |\n  -----BEGIN PRIVATE KEY-----\n  MIIEvQ\n  IBADAN\n  -----END PRIVATE KEY-----\nn: 1\n")
+    exported(tmp_path / "r", study_source(home))
+    [told] = [path.read_text() for path in (tmp_path / "r").rglob("study.yml")]
+    assert "MIIEvQ" not in told
+    assert "IBADAN" not in told
+    assert told.endswith("n: 1\n")
+
+
 @pytest.mark.long
 def test_a_million_events_take_bounded_memory(tmp_path: Path) -> None:
     with open_store(tmp_path / "large.db") as store:

@@ -134,7 +134,7 @@ def test_a_path_named_on_the_command_line_is_listed_whatever_is_there(tmp_path: 
     with open_store(tmp_path / "good.db"):
         pass
     paths = ["never-run", "rubbish.db", "good.db", "missing"]
-    with Library([*(tmp_path / path for path in paths), "opensearch://localhost:9200/x"]) as library:
+    with Library([*(tmp_path / path for path in paths), "nosuchengine://localhost:9200/x"]) as library:
         found = {summary.name: summary for summary in library.studies().studies}
     assert {name: (each.kind, each.state) for name, each in found.items()} == {
         "never-run": ("study", "empty"),

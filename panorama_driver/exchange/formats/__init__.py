@@ -127,7 +127,7 @@ def named(name: str, formats: Sequence[Format]) -> Format:
     for each in formats:
         if each.name == name:
             return each
-    raise UsageError(f"no format {name!r}; there are {', '.join(each.name for each in formats)}")
+    raise UsageError(f"no format {name!r}; --list-formats has those there are")
 
 
 def detected(path: Path) -> Format:

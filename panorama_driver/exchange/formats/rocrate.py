@@ -8,13 +8,13 @@ named, with the action that made the crate.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
+from .._times import utc
 from ..records import MANIFEST, Creator, File, Manifest, Software, Table
 
 FILE = "ro-crate-metadata.json"
@@ -79,12 +79,11 @@ def _root(manifest: Manifest) -> _Entity:
 
 def _span(manifest: Manifest) -> str | None:
     """From the first event to the last, ISO 8601."""
-    firsts = [study.first for study in manifest.studies if study.first is not None]
-    lasts = [study.last for study in manifest.studies if study.last is not None]
+    firsts = [first for study in manifest.studies if (first := utc(study.first))]
+    lasts = [last for study in manifest.studies if (last := utc(study.last))]
     if not firsts or not lasts:
         return None
-    ends = (datetime.fromtimestamp(ts, UTC).isoformat(timespec="seconds") for ts in (min(firsts), max(lasts)))
-    return "/".join(ends)
+    return "/".join(each.isoformat(timespec="seconds") for each in (min(firsts), max(lasts)))
 
 
 def _license(expression: str | None) -> str:

@@ -36,6 +36,7 @@ from ...events import Event
 from ...metrics import JobMetrics, Run, WorkflowMetrics
 from ...sources.hosts import short_name
 from .._secrets import redacted
+from .._times import utc
 from ..records import About, Progress, Source
 from ._runs import printed, put, runs
 
@@ -43,7 +44,6 @@ VERSION = "1.6"
 
 _STRANGE = re.compile(r"[^0-9A-Za-z_.#:/-]")
 _LEADING = str.maketrans("/:#", "___")
-_LATEST = 253402300800.0  # s since 1970: the year 10000
 _SYSTEMS = {"linux": "linux", "darwin": "macos", "macos": "macos", "windows": "windows"}
 _STAGING = frozenset({"stage-in-tx", "stage-out-tx", "inter-site-tx"})
 _COMPOSITE = "stampede.job_inst.composite"
@@ -129,12 +129,14 @@ def _system(plan: Mapping[str, object]) -> _Json:
 def identifiers(names: Iterable[str]) -> dict[str, str]:
     """Names as WfFormat allows them, each one's own."""
     found: dict[str, str] = {}
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}
     for name in names:
-        plain, number = _STRANGE.sub("_", name) or "_", 1
-        chosen = plain
-        while chosen in found.values():
-            number += 1
-            chosen = f"{plain}_{number}"
+        chosen = plain = _STRANGE.sub("_", name) or "_"
+        while chosen in taken:
+            numbers[plain] = numbers.get(plain, 1) + 1
+            chosen = f"{plain}_{numbers[plain]}"
+        taken.add(chosen)
         found[name] = chosen
     return found
 
@@ -343,4 +345,5 @@ def _positive(value: object) -> int | None:
 
 def _moment(ts: float | None) -> str | None:
     """ISO 8601 in UTC, to the microsecond; None where that is no time of this era."""
-    return None if ts is None or not 0 <= ts < _LATEST else datetime.fromtimestamp(ts, UTC).isoformat()
+    moment = utc(ts)
+    return None if moment is None else moment.isoformat()
